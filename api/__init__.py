@@ -1,0 +1,1 @@
+"""The HTTP front: thin routes over the ground floor; it knows no Ray and no source format."""

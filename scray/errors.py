@@ -1,0 +1,245 @@
+"""Every error scray raises on purpose: a stable kebab-case code, a sentence, and whether another try may help.
+
+The docstring of a class is its default message, and what the error table in the docs is made from.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ScrayError(Exception):
+    """Something went wrong inside scray."""
+
+    code: ClassVar[str] = "internal"
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+def every_error() -> tuple[type[ScrayError], ...]:
+    """All error classes, the base first, then by code."""
+    found: set[type[ScrayError]] = set()
+    waiting = [ScrayError]
+    while waiting:
+        cls = waiting.pop()
+        found.add(cls)
+        waiting.extend(cls.__subclasses__())
+    return tuple(sorted(found, key=lambda cls: (cls is not ScrayError, cls.code)))
+
+
+# --- the input -----------------------------------------------------------------------------------
+
+
+class BadInput(ScrayError):
+    """The input cannot be read as what it claims to be."""
+
+    code = "bad-input"
+
+
+class EmptyInput(BadInput):
+    """There is nothing to convert: the input is empty."""
+
+    code = "empty-input"
+
+
+class TruncatedInput(BadInput):
+    """The file ends before the data it promises."""
+
+    code = "truncated-input"
+
+
+class NothingToConvert(BadInput):
+    """No array of numbers was found in the input."""
+
+    code = "nothing-to-convert"
+
+
+class WrongSensor(BadInput):
+    """The content of the file does not fit the sensor that was named."""
+
+    code = "wrong-sensor"
+
+
+class MissingSource(BadInput):
+    """The file refers to data in another file that is not part of the dataset."""
+
+    code = "missing-source"
+
+
+class MixedInput(BadInput):
+    """The files of the dataset do not fit together."""
+
+    code = "mixed-input"
+
+
+class Unsupported(ScrayError):
+    """This kind of data cannot be converted."""
+
+    code = "unsupported"
+
+
+class MissingFilter(Unsupported):
+    """The data are compressed with a filter that is not available here."""
+
+    code = "missing-filter"
+
+
+class HostileInput(ScrayError):
+    """The input tries to reach outside its own dataset or to exhaust the machine."""
+
+    code = "hostile-input"
+
+
+class UnsafePath(HostileInput):
+    """A name in the input leads outside the dataset's own folder."""
+
+    code = "unsafe-path"
+
+
+class TooLarge(HostileInput):
+    """The input declares more data than the limits allow."""
+
+    code = "too-large"
+
+
+class BadParameter(ScrayError):
+    """A conversion parameter is unknown or has an impossible value."""
+
+    code = "bad-parameter"
+
+
+# --- resources -----------------------------------------------------------------------------------
+
+
+class NeverFits(ScrayError):
+    """The conversion needs more memory or disk than this system will ever have."""
+
+    code = "never-fits"
+
+
+class NoSpace(ScrayError):
+    """There is not enough free disk space for the conversion now."""
+
+    code = "no-space"
+    transient = True
+
+
+class StorageError(ScrayError):
+    """Reading or writing the storage failed."""
+
+    code = "storage"
+    transient = True
+
+
+class WorkerLost(ScrayError):
+    """A worker died in the middle of its work."""
+
+    code = "worker-lost"
+    transient = True
+
+
+class PoisonBrick(ScrayError):
+    """The same part of the conversion killed its worker three times."""
+
+    code = "poison-brick"
+
+
+class TimedOut(ScrayError):
+    """A step took longer than its limit."""
+
+    code = "timed-out"
+
+
+# --- the result ----------------------------------------------------------------------------------
+
+
+class VerificationFailed(ScrayError):
+    """What was written differs from what was read."""
+
+    code = "verification-failed"
+
+
+class Incomplete(ScrayError):
+    """The staged result does not hold everything the plan promises."""
+
+    code = "incomplete"
+    transient = True
+
+
+# --- the queue -----------------------------------------------------------------------------------
+
+
+class IllegalTransition(ScrayError):
+    """The status table does not allow this change."""
+
+    code = "illegal-transition"
+
+
+class LeaseLost(ScrayError):
+    """The dataset is owned by somebody else now."""
+
+    code = "lease-lost"
+
+
+class Cancelled(ScrayError):
+    """The dataset was cancelled."""
+
+    code = "cancelled"
+
+
+class DatabaseError(ScrayError):
+    """The database could not be reached."""
+
+    code = "database"
+    transient = True
+
+
+# --- requests ------------------------------------------------------------------------------------
+
+
+class NotFound(ScrayError):
+    """There is no such thing."""
+
+    code = "not-found"
+
+
+class Ambiguous(ScrayError):
+    """The name fits more than one dataset."""
+
+    code = "ambiguous"
+
+
+class Conflict(ScrayError):
+    """This cannot be done in the present state."""
+
+    code = "conflict"
+
+
+class BadRequest(ScrayError):
+    """The request cannot be understood."""
+
+    code = "bad-request"
+
+
+class Unauthorised(ScrayError):
+    """A valid token is needed."""
+
+    code = "unauthorised"
+
+
+class DiskFull(ScrayError):
+    """The disk cannot hold this upload."""
+
+    code = "disk-full"
+
+
+class BodyTooLarge(ScrayError):
+    """The upload is larger than the limit."""
+
+    code = "body-too-large"
