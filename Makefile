@@ -1,0 +1,79 @@
+# scray: everything a person needs, as one word each. `make demo` and `make test` work on a fresh machine with Python and git.
+
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+DATA ?= .scray
+BIN := .venv/bin
+PIP_QUIET ?= --quiet --progress-bar off --disable-pip-version-check
+
+# What an environment was made from is in the name of its stamp: any change makes it anew, a mere checkout does not.
+STAMP := .venv/.made-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr -d ' ')
+STAMP_DB := .venv-db/.made
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types imports unit up down status bench lock clean .venv .venv-db
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kind, uploaded, converted, verified
+	@$(BIN)/python -m cluster.demo
+
+test: .venv .venv-db ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
+	@$(MAKE) --no-print-directory check
+	$(BIN)/pytest tests/integration tests/acceptance
+
+check: .venv ## style, types, floors, unit tests; nothing needs to run for it
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
+
+lint: .venv
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv
+	$(BIN)/mypy
+
+imports: .venv
+	$(BIN)/lint-imports
+
+unit: .venv
+	$(BIN)/pytest tests/unit
+
+up: .venv .venv-db ## start the stack in the background
+	@$(BIN)/scray up --detach --data $(DATA)
+
+down: .venv ## stop it
+	@$(BIN)/scray down --data $(DATA)
+
+status: .venv ## what runs, what waits, what failed
+	@$(BIN)/scray status --data $(DATA)
+
+bench: .venv ## ratios against OpenVisus and straight-line loops, kept under bench/results
+	$(BIN)/python -m bench
+
+lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock (keeps pins that still fit)
+	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install $(PIP_QUIET) uv
+	build/lock/bin/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean: ## remove the environments and caches (not the data folder)
+	rm -rf .venv .venv-db build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+
+.venv: $(STAMP)
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "scray needs Python 3.11, 3.12 or 3.13 with venv (Debian: apt install python3-venv)"; exit 1; }
+	@echo "making .venv with $(PYTHON)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install $(PIP_QUIET) --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install $(PIP_QUIET) --no-deps --no-build-isolation -e .
+	@rm -f .venv/.made-* && touch $@
+
+# A range, because old releases of this package are withdrawn; without it everything works that has MONGO_URL.
+.venv-db: $(STAMP_DB)
+
+$(STAMP_DB):
+	@echo "making .venv-db (the embedded database)"
+	@test -x .venv-db/bin/python || $(PYTHON) -m venv .venv-db
+	@if .venv-db/bin/python -m pip install $(PIP_QUIET) --pre 'secantusdb>=0.7.0b1'; then touch $@; \
+	else echo "the embedded database could not be installed: set MONGO_URL to a MongoDB server instead"; fi
