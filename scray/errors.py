@@ -227,10 +227,28 @@ class BadRequest(ScrayError):
     code = "bad-request"
 
 
+class InvalidField(ScrayError):
+    """A field of the request is missing or has a value that is not allowed."""
+
+    code = "invalid-field"
+
+
+class UploadBroken(ScrayError):
+    """The upload broke off before its end."""
+
+    code = "upload-broken"
+
+
 class Unauthorised(ScrayError):
     """A valid token is needed."""
 
     code = "unauthorised"
+
+
+class Forbidden(ScrayError):
+    """Requests from this place are not accepted."""
+
+    code = "forbidden"
 
 
 class DiskFull(ScrayError):
