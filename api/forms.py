@@ -34,9 +34,10 @@ class FileSink(Protocol):
 class Form:
     """One form, fed piece by piece.
 
-    Promise: however the body is cut into pieces, `fields` and the bytes given to the sink are the same; memory stays
-    below one slice and the bounded fields. Fields that are not in `names` are ignored. Raises `BadRequest` for a
-    body that is no form, `UploadBroken` for one that ends too early, `InvalidField` for a field that cannot be accepted.
+    Promise: however the body is cut into pieces, `fields` and the bytes given to the sink are the same;
+    memory stays below one slice and the bounded fields. Fields that are not in `names` are ignored. Raises
+    `BadRequest` for a body that is no form, `UploadBroken` for one that ends too early, `InvalidField` for
+    a field that cannot be accepted.
     """
 
     def __init__(self, content_type: str, names: Container[str], sink: FileSink) -> None:
