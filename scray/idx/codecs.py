@@ -16,7 +16,7 @@ import isal
 import lz4
 import lz4.block
 import numpy as np
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from scray.errors import BadInput, BadParameter, TruncatedInput, Unsupported
@@ -129,11 +129,12 @@ def _exact(decoded: Buffer, length: int, size_bytes: int) -> Buffer:
 
 def _inflate(payload: Buffer, out: bytearray) -> Buffer:
     try:
-        return _native.deflate_decode(payload, out=out)
+        decoded: Buffer = _native.deflate_decode(payload, out=out)
     except _native.DeflateError as error:
         if _ends_early(payload, len(out)):
             raise TruncatedInput("a zip block ends before its data do") from error
         raise BadInput(f"a zip block cannot be inflated to {len(out)} bytes: {error}") from error
+    return decoded
 
 
 def _ends_early(payload: Buffer, size_bytes: int) -> bool:
@@ -141,13 +142,14 @@ def _ends_early(payload: Buffer, size_bytes: int) -> bool:
     stream = isal_zlib.decompressobj()
     try:
         stream.decompress(payload, size_bytes + 1)
-    except isal_zlib.error:
+    except igzip_lib.IsalError:
         return False
     return not stream.eof and not stream.unconsumed_tail
 
 
 def _unlz4(payload: Buffer, out: bytearray) -> Buffer:
     try:
-        return _native.lz4_decode(payload, out=out)
+        decoded: Buffer = _native.lz4_decode(payload, out=out)
     except _native.Lz4Error as error:
         raise BadInput(f"an lz4 block cannot be unpacked to {len(out)} bytes: {error}") from error
+    return decoded
