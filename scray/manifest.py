@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from scray.errors import BadInput, TruncatedInput
+from scray.errors import BadInput
 from scray.spans import chunk_spans, hash_spans, root_digest
 from scray.storage import DATA_FOLDER, inside
 
@@ -70,9 +70,7 @@ class Manifest:
             "inputs": _rows(self.inputs),
             "outputs": _rows(self.outputs),
         }
-        return (
-            json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
-        )
+        return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Self:
@@ -128,9 +126,6 @@ def _changes(root: Path, file: FileDigest) -> list[str]:
     if size != file.size:
         kind = "truncated" if size < file.size else "longer"
         return [f"{kind}: {file.path} has {size} bytes instead of {file.size}"]
-    try:
-        chunks = digest_file(root, file.path).chunks
-    except TruncatedInput as error:
-        return [f"truncated: {file.path}: {error.message}"]
+    chunks = digest_file(root, file.path).chunks
     changed = [str(i) for i, (old, new) in enumerate(zip(file.chunks, chunks, strict=True)) if old != new]
     return [f"changed: {file.path} in chunk {', '.join(changed)}"] if changed else []

@@ -34,9 +34,7 @@ def chunk_spans(size_bytes: int, chunk_bytes: int = CHUNK_BYTES) -> tuple[Span, 
     """The chunks of a file of `size_bytes`, in order; the last may be shorter, an empty file has none."""
     if size_bytes < 0 or chunk_bytes < 1:
         raise ValueError(f"no chunks of {chunk_bytes} bytes in {size_bytes} bytes")
-    return tuple(
-        Span(start, min(start + chunk_bytes, size_bytes)) for start in range(0, size_bytes, chunk_bytes)
-    )
+    return tuple(Span(start, min(start + chunk_bytes, size_bytes)) for start in range(0, size_bytes, chunk_bytes))
 
 
 def group_spans(spans: Sequence[Span], group_bytes: int) -> tuple[tuple[Span, ...], ...]:
@@ -66,9 +64,7 @@ def hash_spans(path: Path, spans: Sequence[Span]) -> tuple[str, ...]:
             while left:
                 count = file.readinto(buffer[: min(left, READ_BYTES)])
                 if not count:
-                    raise TruncatedInput(
-                        f"{path.name} ends at byte {span.stop - left}, before byte {span.stop}."
-                    )
+                    raise TruncatedInput(f"{path.name} ends at byte {span.stop - left}, before byte {span.stop}.")
                 digest.update(buffer[:count])
                 left -= count
             digests.append(digest.hexdigest())

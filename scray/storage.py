@@ -126,7 +126,7 @@ def inside(root: Path, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Storage:
-    """The five roots, shared by all nodes under the same paths. `converted` and staging are one file system."""
+    """The five roots, shared by all nodes under the same paths; staging lies in `converted`."""
 
     upload: Path
     converted: Path
@@ -216,14 +216,15 @@ class _Swap:
 
     def perform(self) -> None:
         if not self.note.exists():
-            new = sorted(str(path.relative_to(self.tree)) for path in _files(self.tree))
-            self._write({"inode": self.tree.stat().st_ino, "files": new, "each": False})
+            files = [str(path.relative_to(self.tree)) for path in _files(self.tree)]
+            self._write({"inode": self.tree.stat().st_ino, "files": files, "each": False})
         state = json.loads(self.note.read_bytes())
-        if not state["each"] and state["inode"] != self.target.stat().st_ino and not self._exchange():
+        new = {Path(name) for name in state["files"]}
+        if not state["each"] and state["inode"] != self.target.stat().st_ino and not self._exchange(new):
             state["each"] = True
             self._write(state)
         if state["each"]:
-            self._replace_each(set(state["files"]))
+            self._replace_each(new)
         if self.tree.exists():
             remove_tree(self.tree)
         self.note.unlink()
@@ -231,11 +232,12 @@ class _Swap:
     def _write(self, state: dict[str, Any]) -> None:
         write_atomic(self.note, json.dumps(state).encode())
 
-    def _exchange(self) -> bool:
+    def _exchange(self, new: set[Path]) -> bool:
         """Whether the file system could do it."""
+        replaced = {parent for name in new for parent in name.parents}
         try:
             for folder in data_folders(self.target):
-                for path in _files(self.target / folder):
+                for path in _files(self.target / folder) if folder not in replaced else ():
                     _link(path, self.tree / path.relative_to(self.target))
             _exchange(self.tree, self.target)
         except OSError as error:
@@ -244,7 +246,7 @@ class _Swap:
             raise
         return True
 
-    def _replace_each(self, new: set[str]) -> None:
+    def _replace_each(self, new: set[Path]) -> None:
         """File by file: data, then what describes them, then headers, the top one last; then what is left
         over.
         """
@@ -254,12 +256,12 @@ class _Swap:
             fsync_folder((self.target / name).parent)
         for path in _files(self.target):
             name = path.relative_to(self.target)
-            if str(name) not in new and not _is_data(name):
+            if name not in new and not _is_data(name):
                 path.unlink()
 
 
 def remove_superseded(target: Path, keep: set[str]) -> list[str]:
-    """Delete the data folders of former versions, all but the names in `keep`; returns their relative paths."""
+    """Delete the data folders of former versions, all but the names in `keep`; returns the relative paths."""
     gone = [folder for folder in data_folders(target) if folder.name not in keep]
     for path in [*(target / folder for folder in gone), *target.rglob(f"{DOOMED}*")]:
         remove_tree(path)
