@@ -24,6 +24,7 @@ from scray.errors import BadInput, BadParameter, TruncatedInput, Unsupported
 Buffer = bytes | bytearray | memoryview | NDArray[Any]
 
 _native: Any = imagecodecs  # its stubs know of fewer buffers than it takes
+_IsalError: type[Exception] = getattr(igzip_lib, "IsalError")  # noqa: B009 - the stub calls it an instance
 
 RAW, ZIP, JPG, PNG, LZ4, ZFP = 0, 3, 4, 6, 7, 8
 CODEC_MASK = 0x0F
@@ -62,6 +63,9 @@ PROFILES: dict[str, Codec] = {
 }
 
 
+NAMES = tuple(PROFILES)
+
+
 def profile(codec: str) -> Codec:
     """The codec of this name. Raises BadParameter for a name that is none."""
     if codec not in PROFILES:
@@ -74,12 +78,28 @@ def flag(codec: str) -> int:
     return profile(codec).flag
 
 
-def word_flag(word: str) -> int:
+def word(codec: str) -> str:
+    """What the header calls this codec."""
+    return profile(codec).word
+
+
+def implementation(codec: str) -> str:
+    """Who encodes, with its version: another one may give other bytes."""
+    chosen = profile(codec)
+    return f"{chosen.implementation} {chosen.version}".strip()
+
+
+def itemsize(dtype: str) -> int:
+    """Bytes of one number of this dtype."""
+    return np.dtype(dtype).itemsize
+
+
+def word_flag(said: str) -> int:
     """The flag that belongs to a codec word of a header (raw, zip, lz4, …); Unsupported for another."""
     for number, name in FLAG_NAMES.items():
-        if word.startswith(name):
+        if said.startswith(name):
             return number
-    raise Unsupported(f"the IDX dataset is compressed with {word!r}, which cannot be read")
+    raise Unsupported(f"the IDX dataset is compressed with {said!r}, which cannot be read")
 
 
 def encode(codec: str, block: Buffer) -> bytes:
@@ -142,7 +162,7 @@ def _ends_early(payload: Buffer, size_bytes: int) -> bool:
     stream = isal_zlib.decompressobj()
     try:
         stream.decompress(payload, size_bytes + 1)
-    except igzip_lib.IsalError:
+    except _IsalError:
         return False
     return not stream.eof and not stream.unconsumed_tail
 

@@ -92,13 +92,13 @@ class Header:
         """Which of the entries of its file a block has."""
         return (block // max(1, self.interleave)) % self.blocks_per_file
 
-    def block_file(self, block: int, index: int, step: int) -> str:
-        """The file of a block of field number `index` at a time step, relative to the folder of the header.
+    def block_file(self, block: int, field_name: str, step: int) -> str:
+        """The file of a block of a field at a time step, relative to the folder of the header.
 
         Raises UnsafePath where a template leads out of that folder, BadInput where it makes no sense.
         """
         if self.arco:
-            return str(template.beside(template.arco_name(self.name, step, self.fields[index].name, block)))
+            return str(template.beside(template.arco_name(self.name, step, field_name, block)))
         first = block - max(1, self.interleave) * self.position_in_file(block)
         folder = template.time_folder(self.time.template, step) if self.time else ""
         build = template.block_name if self.version >= 5 else template.printed_name
@@ -159,9 +159,7 @@ class Header:
 
 def _check_bitmask(bitmask: str) -> None:
     if bitmask[:1] == "F":
-        raise Unsupported(
-            "the IDX dataset keeps every level in full (bits that begin with F), which cannot be read"
-        )
+        raise Unsupported("the IDX dataset keeps every level in full (bits that begin with F), which cannot be read")
     if not re.fullmatch(r"V[0-9]+", bitmask, re.ASCII):
         raise BadInput(f"the bits of the IDX header make no sense: {bitmask[:80]!r}")
     if _axes(bitmask) > MAX_AXES:
@@ -178,9 +176,7 @@ def _check_lattice(header: Header) -> None:
         raise BadInput(f"the box of the IDX header has {len(header.box)} axes, its bits {axes}")
     for axis, (low, high) in enumerate(header.box):
         if not 0 <= low <= high < 1 << header.bitmask.count(str(axis)):
-            raise BadInput(
-                f"the box of the IDX header does not fit its bits along axis {axis}: {low} to {high}"
-            )
+            raise BadInput(f"the box of the IDX header does not fit its bits along axis {axis}: {low} to {high}")
 
 
 def _check_sizes(header: Header) -> None:
@@ -240,9 +236,7 @@ def _box(said: dict[str, str], bitmask: str) -> tuple[tuple[int, int], ...]:
     low_high = _integers(said.get("box", ""))
     axes = _axes(bitmask)
     if len(low_high) < 2 * axes:
-        raise BadInput(
-            f"the box of the IDX header has {len(low_high)} numbers, its bits speak of {axes} axes"
-        )
+        raise BadInput(f"the box of the IDX header has {len(low_high)} numbers, its bits speak of {axes} axes")
     return tuple(zip(low_high[: 2 * axes : 2], low_high[1 : 2 * axes : 2], strict=True))
 
 
