@@ -1,0 +1,157 @@
+"""The pixels of one TIFF page, box by box: only the strips or tiles that a box touches are read and decoded.
+
+A page is seen in five axes: separate sample planes, depth, rows, columns, samples of a pixel. What cannot be
+decoded whole is an error; nothing is ever filled in, except tiles that GDAL deliberately left out (sparse files).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from converters.volume import Box
+from scray.errors import BadInput, TruncatedInput, Unsupported
+
+Array = NDArray[Any]
+BLOCK_BYTES = 4 << 20  # what is read at once where more than the box has to be read
+JPEG_CODES = frozenset({6, 7, 34892, 33007})
+_GDAL_TAGS = (42112, 42113, 33550, 34735)
+
+
+class Pages:
+    """Reads pages that share the layout of one keyframe; raises BadInput and its kinds by name."""
+
+    def __init__(self, keyframe: Any, name: str) -> None:
+        if keyframe.dtype is None:
+            bits = keyframe.bitspersample
+            raise Unsupported(f"{name} has samples of {bits} bits in a format that cannot be read.")
+        self.keyframe = keyframe
+        self.name = name
+        self.shaped: tuple[int, ...] = tuple(int(n) for n in keyframe.shaped)
+        self.dtype = np.dtype(keyframe.dtype)
+        self.raw = bool(keyframe.is_final) and self.dtype.itemsize * 8 == keyframe.bitspersample
+        self.segment = _segment_shape(keyframe)
+        self.counts = tuple(math.ceil(n / s) for n, s in zip(self.shaped, self.segment, strict=True))
+        self.sparse = keyframe.is_tiled and any(tag in keyframe.tags for tag in _GDAL_TAGS)
+
+    @property
+    def page_bytes(self) -> int:
+        return math.prod(self.shaped) * int(self.dtype.itemsize)
+
+    def check(self, page: Any, size: int, name: str) -> None:
+        """Raise unless every strip or tile of this page lies inside the file; reads nothing."""
+        offsets, counts = page.dataoffsets, page.databytecounts
+        if self.raw:
+            if len(offsets) == 0 or offsets[0] <= 0 or offsets[0] + self.page_bytes > size:
+                raise TruncatedInput(f"The pixels of {name} end before the page does: the file is cut short.")
+            return
+        needed = math.prod(self.counts)
+        if len(offsets) != needed or len(counts) != needed:
+            raise BadInput(f"{name} lists {len(offsets)} strips or tiles where its size asks for {needed}.")
+        if any(o < 0 or n < 0 or o + n > size for o, n in zip(offsets, counts, strict=True)):
+            raise TruncatedInput(f"{name} has strips or tiles beyond the end of the file: the file is cut short.")
+        if not any(counts):
+            raise BadInput(f"{name} holds no pixels: all its strips or tiles are empty.")
+
+    def read(self, fd: int, page: Any, box: Box) -> Array:
+        """The samples of a box in the five axes, native byte order."""
+        if self.raw:
+            return self.read_plain(fd, int(page.dataoffsets[0]), box)
+        self.check(page, os.fstat(fd).st_size, self.name)
+        out = np.empty(tuple(stop - start for start, stop in box), self.dtype)
+        spans = [range(a // s, -(-b // s)) for (a, b), s in zip(box, self.segment, strict=True)]
+        for at in np.ndindex(*(len(span) for span in spans)):
+            place = tuple(span[i] for span, i in zip(spans, at, strict=True))
+            self._paste(out, box, place, self._decode(fd, page, place))
+        return out
+
+    def _paste(self, out: Array, box: Box, place: tuple[int, ...], tile: Array) -> None:
+        into, take = [], []
+        for (start, stop), step, i, limit in zip(box, self.segment, place, self.shaped, strict=True):
+            low, high = max(start, i * step), min(stop, (i + 1) * step, limit)
+            into.append(slice(low - start, high - start))
+            take.append(slice(low - i * step, high - i * step))
+        piece = tile[tuple(take)]
+        if piece.shape != out[tuple(into)].shape:
+            raise BadInput(f"A strip or tile of {self.name} is smaller than it has to be.")
+        out[tuple(into)] = piece
+
+    def _decode(self, fd: int, page: Any, place: tuple[int, ...]) -> Array:
+        """One whole strip or tile, as (1, depth, rows, columns, samples)."""
+        index = int(np.ravel_multi_index(place, self.counts))
+        offset, count = int(page.dataoffsets[index]), int(page.databytecounts[index])
+        if not count:
+            if offset or not self.sparse:
+                raise BadInput(f"Strip or tile {index} of {self.name} is missing.")
+            return np.full(self.segment, self.keyframe.nodata, self.dtype)
+        data = os.pread(fd, count, offset)
+        if len(data) != count:
+            raise TruncatedInput(f"Strip or tile {index} of {self.name} is cut short.")
+        if self.keyframe.compression in JPEG_CODES and b"\xff\xd9" not in data[-64:]:
+            raise TruncatedInput(f"The JPEG data of strip or tile {index} of {self.name} are cut short.")
+        try:
+            tile, _, _ = page.decode(data, index, **self._tables(page))
+        except Exception as error:
+            raise BadInput(f"Strip or tile {index} of {self.name} cannot be decoded: {str(error)[:200]}") from error
+        if tile.dtype != self.dtype:
+            raise BadInput(f"Strip or tile {index} of {self.name} decodes to {tile.dtype}, not {self.dtype}.")
+        return np.asarray(tile)[np.newaxis]
+
+    def _tables(self, page: Any) -> dict[str, Any]:
+        if self.keyframe.compression not in JPEG_CODES:
+            return {}
+        return {"jpegtables": page.jpegtables, "jpegheader": self.keyframe.jpegheader}
+
+    def read_plain(self, fd: int, offset: int, box: Box) -> Array:
+        """A box of an uncompressed page whose pixels lie in one piece from `offset` on."""
+        stored = self.dtype.newbyteorder(self.keyframe.parent.byteorder)
+        planes, depths, (y0, _), columns, samples = box
+        _, _, _, width, depth_samples = self.shaped
+        out = np.empty(tuple(stop - start for start, stop in box), stored)
+        row_bytes = width * depth_samples * self.dtype.itemsize
+        for p in range(*planes):
+            for d in range(*depths):
+                start = offset + ((p * self.shaped[1] + d) * self.shaped[2] + y0) * row_bytes
+                self._rows(fd, start, out[p - planes[0], d - depths[0]], columns, samples)
+        return out.astype(self.dtype, copy=False)
+
+    def _rows(self, fd: int, start: int, out: Array, columns: tuple[int, int], samples: tuple[int, int]) -> None:
+        width, count = self.shaped[3], self.shaped[4]
+        pixel = count * self.dtype.itemsize
+        row_bytes = width * pixel
+        if columns == (0, width) and samples == (0, count):
+            pread_exact(fd, out, start, self.name)
+            return
+        narrow = 2 * (columns[1] - columns[0]) < width
+        left, right = columns if narrow else (0, width)
+        rows = 1 if narrow else max(1, BLOCK_BYTES // row_bytes)
+        for y in range(0, len(out), rows):
+            block = np.empty((min(rows, len(out) - y), right - left, count), out.dtype)
+            pread_exact(fd, block, start + y * row_bytes + left * pixel, self.name)
+            out[y : y + rows] = block[:, columns[0] - left : columns[1] - left, samples[0] : samples[1]]
+
+
+def pread_exact(fd: int, out: Array, offset: int, name: str) -> None:
+    """Fill a contiguous array from a file position; raises TruncatedInput where the file ends first."""
+    view = memoryview(out.reshape(-1).view(np.uint8).data)
+    while view:
+        got = os.preadv(fd, [view], offset)
+        if not got:
+            raise TruncatedInput(f"{name} ends before its pixels do: the file is cut short.")
+        view, offset = view[got:], offset + got
+
+
+def _segment_shape(page: Any) -> tuple[int, ...]:
+    """The shape of one strip or tile in the five axes."""
+    samples = int(page.shaped[4])
+    if page.is_tiled:
+        shape = (1, int(page.tiledepth), int(page.tilelength), int(page.tilewidth), samples)
+    else:
+        shape = (1, 1, int(page.rowsperstrip), int(page.shaped[3]), samples)
+    if min(shape) < 1:
+        raise BadInput(f"A page declares strips or tiles of shape {shape}.")
+    return shape

@@ -1,0 +1,211 @@
+"""One TIFF file as one array: its principal series of pages, whatever wrote it (ImageJ, OME, LSM, STK, GDAL …)."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from converters.faults import check_size, reading
+from converters.tiffchain import Directory, walk
+from converters.tiffpages import Pages
+from converters.volume import Box
+from scray.errors import BadInput, BadParameter, MissingSource, MixedInput, TooLarge, UnsafePath, Unsupported
+
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised or noted
+
+MAX_PLANES = 10_000_000
+_FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
+_EXTENT = re.compile(r"""\bSize([ZCT])\s*=\s*(["'])(\d+)\2""")
+
+
+class TiffStack:
+    """An open TIFF file and one series of it; `shape` and `axes` as the volume has them: samples of a pixel last.
+
+    Raises BadInput and its kinds, Unsupported, UnsafePath, MissingSource. `root` bounds the files an OME series may
+    refer to. Pixels are only read by `read`.
+    """
+
+    def __init__(self, root: Path, name: str, series: int | None = None) -> None:
+        self.root, self.name = root, name
+        self._descriptors: dict[str, int] = {}
+        self.chains: dict[str, tuple[Directory, ...]] = {}
+        path = str(root / name)
+        with reading(name, "TIFF"):
+            self._chain(path)
+            # NDTiff, MD Gel and EER would open files by name or change values: their pages are read as they are.
+            self.file = tifffile.TiffFile(path, is_ndtiff=False, is_mdgel=False, is_eer=False)
+            try:
+                self._choose(series)
+            except BaseException:
+                self.close()
+                raise
+
+    def _choose(self, series: int | None) -> None:
+        if self.file.is_ome:
+            _check_companions(self.file.ome_metadata or "", self.name)
+        self.every = self.file.series
+        if not self.every:
+            raise BadInput(f"{self.name} is a TIFF without an image.")
+        self.index = _principal(self.every) if series is None else series
+        if not 0 <= self.index < len(self.every):
+            raise BadParameter(f"{self.name} has no series[{self.index}]: it has {len(self.every)}.")
+        self.series = self.every[self.index]
+        if self.series.transform is not None:
+            raise Unsupported(f"{self.name} holds values that have to be transformed ({self.series.kind}).")
+        self.keyframe = self.series.keyframe
+        self.pages = Pages(self.keyframe, self.name)
+        self._layout()
+        self._check_pages()
+
+    def _layout(self) -> None:
+        """Split the axes of the series into those that count pages and those of a page."""
+        shape, axes = tuple(int(n) for n in self.series.shape), self.series.axes
+        page = tuple(int(n) for n in self.keyframe.shape)
+        inner = _inner_axes(shape, page)
+        self.lead = shape[: len(shape) - inner]
+        letters = axes[len(shape) - inner :]
+        planes, _, _, _, samples = self.pages.shaped
+        names = {0: "S", 1: "Z", 2: "Y", 3: "X", 4: "S"}
+        order = [a for a in range(5) if a in (2, 3) or self.pages.shaped[a] > 1]
+        if len(letters) == len(order):
+            names = dict(zip(order, letters, strict=True))
+        if planes > 1 and samples > 1:
+            raise Unsupported(f"{self.name} has both separate planes and interleaved samples.")
+        if 0 in order and names[0] == "S":
+            order = [*order[1:], 0]
+        self.order = tuple(order)  # the five axes of a page that the volume keeps, in its order
+        self.component = self.order[-1] in (0, 4)
+        self.shape = self.lead + tuple(self.pages.shaped[a] for a in self.order)
+        self.axes = tuple(axes[: len(self.lead)]) + tuple(names[a] for a in self.order)
+        check_size(self.name, math.prod(self.shape), self.pages.dtype.itemsize)
+        self.planes = math.prod(self.lead)
+        self.offset = self.series.dataoffset if self.pages.raw else None
+
+    def _check_pages(self) -> None:
+        """Every page that the series promises is there, alike, and inside its file."""
+        if self.offset is not None:
+            if self.offset + self.planes * self.pages.page_bytes > (self.root / self.name).stat().st_size:
+                raise BadInput(f"{self.name} is cut short: its pixels end before its pages do.")
+            if len(self.series) == 1 or self.series.is_truncated:
+                return
+        if len(self.series) != self.planes:
+            raise BadInput(f"{self.name} promises {self.planes} pages and has {len(self.series)}.")
+        for number in range(self.planes):
+            self._check_page(self.series[number], number)
+
+    def _check_page(self, page: Any, number: int) -> None:
+        if page is None:
+            raise MissingSource(f"{self.name} refers to pages in other files that are not part of the dataset.")
+        path = str(page.parent.filehandle.path)
+        if self.series.kind != "mmstack" and page.is_frame and not page.is_virtual and not page.is_subifd:
+            chain, first = self._chain(path), self._chain(str(self.keyframe.parent.filehandle.path))
+            if page.index >= len(chain) or chain[page.index].key != first[self.keyframe.index].key:
+                raise MixedInput(f"Page {number + 1} of {self.name} has another size or type than the first page.")
+        self.pages.check(page, os.fstat(self._descriptor(path)).st_size, f"page {number + 1} of {self.name}")
+
+    def _chain(self, path: str) -> tuple[Directory, ...]:
+        if path not in self.chains:
+            self.chains[path] = walk(path, Path(path).name)
+        return self.chains[path]
+
+    def _descriptor(self, path: str) -> int:
+        if path not in self._descriptors:
+            if not Path(path).resolve().is_relative_to(self.root.resolve()):
+                raise UnsafePath(f"{self.name} refers to {Path(path).name}, which is outside the dataset's own folder.")
+            self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return self._descriptors[path]
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """The files, by full path, whose pixels this series is made of."""
+        if not self.series.is_multifile:
+            return frozenset({str(self.root / self.name)})
+        return frozenset(str(p.parent.filehandle.path) for p in self.series if p is not None)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """What reading a sample costs at least: a strip or tile; one row where nothing is compressed."""
+        inner = (1, 1, 1, *self.pages.shaped[3:]) if self.pages.raw else self.pages.segment
+        clipped = tuple(min(n, c) for n, c in zip(self.pages.shaped, inner, strict=True))
+        return (1,) * len(self.lead) + tuple(clipped[a] for a in self.order)
+
+    def read(self, box: Box) -> NDArray[Any]:
+        """The samples of a box of the array, native byte order."""
+        lead, inner = box[: len(self.lead)], box[len(self.lead) :]
+        full: list[tuple[int, int]] = [(0, n) for n in self.pages.shaped]
+        for axis, span in zip(self.order, inner, strict=True):
+            full[axis] = span
+        out = np.empty(tuple(stop - start for start, stop in box), self.pages.dtype)
+        shape = out.shape[len(lead) :]
+        for at in np.ndindex(*(stop - start for start, stop in lead)):
+            where = tuple(start + i for (start, _), i in zip(lead, at, strict=True))
+            number = int(np.ravel_multi_index(where, self.lead)) if where else 0
+            page = self._plane(number, tuple(full))
+            out[at] = page.transpose(self._axes_last()).reshape(shape)
+        return out
+
+    def _axes_last(self) -> tuple[int, ...]:
+        return tuple(a for a in range(5) if a not in self.order) + self.order
+
+    def _plane(self, number: int, box: Box) -> NDArray[Any]:
+        with reading(self.name, "TIFF"):
+            if self.offset is not None:
+                fd = self._descriptor(str(self.root / self.name))
+                return self.pages.read_plain(fd, self.offset + number * self.pages.page_bytes, box)
+            page: Any = self.series[number]
+            return self.pages.read(self._descriptor(str(page.parent.filehandle.path)), page, box)
+
+    def close(self) -> None:
+        """Close every file."""
+        for fd in self._descriptors.values():
+            os.close(fd)
+        self._descriptors = {}
+        self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _principal(every: Any) -> int:
+    """The first series that is not a thumbnail or a mask."""
+    for i, series in enumerate(every):
+        if series.kind != "generic" or not int(series.keyframe.subfiletype) & 0b101:
+            return i
+    return 0
+
+
+def _inner_axes(shape: tuple[int, ...], page: tuple[int, ...]) -> int:
+    """How many trailing axes of a series are those of a page; length-1 axes may have been dropped."""
+    for inner in range(min(len(shape), len(page)), 0, -1):
+        if tuple(n for n in shape[-inner:] if n > 1) == tuple(n for n in page if n > 1):
+            return inner
+    if math.prod(page) == 1:
+        return 0
+    raise Unsupported(f"The pages of shape {page} do not make up an array of shape {shape}.")
+
+
+def _check_companions(xml: str, name: str) -> None:
+    """Refuse an OME description that names files elsewhere or declares absurd numbers of planes."""
+    if "<!DOCTYPE" in xml or "<!ENTITY" in xml:
+        raise BadInput(f"{name} has an OME description with a document type, which is not allowed.")
+    for _, other in _FILE_NAME.findall(xml):
+        if "/" in other or "\\" in other or other in ("..", ".") or "\0" in other or ":" in other:
+            raise UnsafePath(f"{name} refers to {other!r}, which is outside the dataset's own folder.")
+    for match in re.finditer(r"<(?:\w+:)?Pixels\b[^>]*>", xml):
+        planes = math.prod(int(n[:20]) for _, _, n in _EXTENT.findall(match.group()))
+        if planes > MAX_PLANES:
+            raise TooLarge(f"{name} declares {planes} planes, more than the limit of {MAX_PLANES}.")

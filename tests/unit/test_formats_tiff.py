@@ -1,0 +1,358 @@
+"""TIFF: what is read is what tifffile wrote, in every layout that people have; broken files are errors by name."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from converters import tiff
+from converters.volume import Array, Volume
+from scray.errors import (
+    BadInput,
+    BadParameter,
+    EmptyInput,
+    HostileInput,
+    MissingSource,
+    MixedInput,
+    ScrayError,
+    TruncatedInput,
+    UnsafePath,
+    WrongSensor,
+)
+from tests.formats import DATA, check_boxes, pattern, read_all
+
+
+def probe_one(root: Path, *files: str, **parameters: Any) -> Volume:
+    volumes = tiff.probe(root, files, parameters).volumes
+    assert len(volumes) == 1
+    return volumes[0]
+
+
+def write(path: Path, array: Array, **how: Any) -> None:
+    tifffile.imwrite(path, array, **{"metadata": None, **how})
+
+
+LAYOUTS: list[dict[str, Any]] = [
+    {},
+    {"byteorder": ">"},
+    {"bigtiff": True, "compression": "deflate"},
+    {"compression": "lzw", "predictor": True, "rowsperstrip": 7},
+    {"compression": "zstd", "tile": (16, 32)},
+    {"tile": (32, 16), "byteorder": ">"},
+    {"rowsperstrip": 5},
+    {"compression": "deflate", "contiguous": False, "tile": (64, 64)},
+]
+
+
+@pytest.mark.parametrize("layout", range(len(LAYOUTS)))
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "f4", "f8", "u8"])
+def test_a_stack_is_read_exactly_in_every_layout(tmp_path: Path, layout: int, dtype: str) -> None:
+    array = pattern((5, 41, 37), dtype)
+    how = LAYOUTS[layout]
+    if how.get("predictor") and (dtype[0] == "f" or dtype == "u8"):
+        how = {**how, "predictor": 3 if dtype[0] == "f" else None}
+    write(tmp_path / "a.tif", array, photometric="minisblack", **how)
+    volume = probe_one(tmp_path, "a.tif")
+    assert (volume.space, volume.steps, volume.components) == ((5, 41, 37), 1, 1)
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == array.tobytes()
+    check_boxes(tiff, tmp_path, volume, array[None], layout)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("how", [{}, {"tile": (16, 16)}, {"compression": "deflate", "rowsperstrip": 4}])
+def test_samples_of_a_pixel_come_last(tmp_path: Path, planar: str, how: dict[str, Any]) -> None:
+    array = pattern((3, 20, 30, 4), "u2")
+    stored = array if planar == "contig" else np.moveaxis(array, -1, 1)
+    write(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar, **how)
+    volume = probe_one(tmp_path, "a.tif")
+    assert (volume.space, volume.components, volume.roles[-1]) == ((3, 20, 30), 4, "component")
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == array.tobytes()
+    check_boxes(tiff, tmp_path, volume, array[None], 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.integers(1, 40), st.integers(1, 40)),
+    tile=st.sampled_from([None, (16, 16), (32, 16)]),
+    compression=st.sampled_from([None, "deflate", "packbits"]),
+    seed=st.integers(0, 99),
+)
+def test_any_shape_and_box(
+    tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ...], tile: Any, compression: Any, seed: int
+) -> None:
+    root = tmp_path_factory.mktemp("t")
+    array = pattern(shape, "u2", seed)
+    write(root / "a.tif", array, tile=tile, compression=compression, photometric="minisblack")
+    volume = probe_one(root, "a.tif")
+    whole = read_all(tiff, root, volume)
+    assert whole.tobytes() == array.tobytes()
+    check_boxes(tiff, root, volume, whole, seed, 4)
+
+
+def test_one_page_a_file_is_a_stack_along_z(tmp_path: Path) -> None:
+    array = pattern((12, 9, 8), "i2")
+    for i, page in enumerate(array):
+        write(tmp_path / f"s{i}.tif", page, compression="deflate")
+    volume = probe_one(tmp_path, *(f"s{i}.tif" for i in range(12)))
+    assert (volume.space, volume.steps) == ((12, 9, 8), 1)
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == array.tobytes()
+    check_boxes(tiff, tmp_path, volume, array[None], 3)
+
+
+def test_more_files_than_are_kept_open(tmp_path: Path) -> None:
+    array = pattern((tiff.OPEN_FILES + 4, 3, 4), "u1")
+    for i, page in enumerate(array):
+        write(tmp_path / f"{i:03}.tif", page)
+    volume = probe_one(tmp_path, *(f"{i:03}.tif" for i in range(len(array))))
+    whole = read_all(tiff, tmp_path, volume)
+    check_boxes(tiff, tmp_path, volume, whole, 4)
+    assert whole.tobytes() == array.tobytes()
+
+
+def test_files_of_several_pages_are_time_steps(tmp_path: Path) -> None:
+    array = pattern((3, 4, 9, 8), "f4")
+    for i, stack in enumerate(array):
+        write(tmp_path / f"t{i}.tif", stack, photometric="minisblack")
+    volume = probe_one(tmp_path, "t0.tif", "t1.tif", "t2.tif")
+    assert (volume.space, volume.steps) == ((4, 9, 8), 3)
+    assert read_all(tiff, tmp_path, volume).tobytes() == array.tobytes()
+    check_boxes(tiff, tmp_path, volume, array, 5)
+
+
+def test_one_page_is_a_plane(tmp_path: Path) -> None:
+    array = pattern((9, 8), "u1")
+    write(tmp_path / "a.tif", array)
+    volume = probe_one(tmp_path, "a.tif")
+    assert (volume.space, volume.name) == ((9, 8), "a")
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize(("axes", "shape"), [("TZYX", (3, 2, 9, 8)), ("TCYX", (2, 3, 9, 8)), ("ZTYX", (2, 3, 9, 8))])
+def test_ome_time_is_time_wherever_it_stands(tmp_path: Path, axes: str, shape: tuple[int, ...]) -> None:
+    array = pattern(shape, "u2")
+    tifffile.imwrite(tmp_path / "a.ome.tif", array, metadata={"axes": axes}, photometric="minisblack")
+    volume = probe_one(tmp_path, "a.ome.tif")
+    whole = np.moveaxis(array, axes.index("T"), 0)
+    assert (volume.steps, volume.space) == (whole.shape[0], whole.shape[1:])
+    assert read_all(tiff, tmp_path, volume).tobytes() == np.ascontiguousarray(whole).tobytes()
+    check_boxes(tiff, tmp_path, volume, whole, 6)
+
+
+def test_imagej_hyperstack_with_one_directory(tmp_path: Path) -> None:
+    array = pattern((2, 3, 4, 9, 8), "u2")
+    tifffile.imwrite(tmp_path / "a.tif", array, imagej=True, metadata={"axes": "TZCYX"})
+    volume = probe_one(tmp_path, "a.tif")
+    assert (volume.steps, volume.space) == (2, (3, 4, 9, 8))
+    assert read_all(tiff, tmp_path, volume).tobytes() == array.tobytes()
+
+
+def test_shaped_series_written_contiguously(tmp_path: Path) -> None:
+    array = pattern((2, 3, 4, 9, 8), "f8")
+    tifffile.imwrite(tmp_path / "a.tif", array, truncate=True, photometric="minisblack")
+    volume = probe_one(tmp_path, "a.tif")
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == array.tobytes()
+    check_boxes(tiff, tmp_path, volume, array[None], 7)
+
+
+def test_float16_is_widened_and_complex_is_split(tmp_path: Path) -> None:
+    half = pattern((5, 6), "f2")
+    write(tmp_path / "h.tif", half)
+    volume = probe_one(tmp_path, "h.tif")
+    assert volume.dtype == "<f4"
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == half.astype("<f4").tobytes()
+    values = pattern((5, 6), "c8")
+    write(tmp_path / "c.tif", values)
+    real, imaginary = tiff.probe(tmp_path, ("c.tif",), {}).volumes
+    assert (real.name, imaginary.name, real.dtype) == ("c_re", "c_im", "<f4")
+    assert read_all(tiff, tmp_path, real)[0].tobytes() == values.real.tobytes()
+    assert read_all(tiff, tmp_path, imaginary)[0].tobytes() == values.imag.tobytes()
+
+
+def test_bits_become_zero_and_one(tmp_path: Path) -> None:
+    bits = pattern((9, 13), "u1") > 128
+    write(tmp_path / "b.tif", bits)
+    volume = probe_one(tmp_path, "b.tif")
+    assert volume.dtype == "|u1"
+    assert (read_all(tiff, tmp_path, volume)[0] == bits).all()
+
+
+def test_pyramid_and_thumbnail_are_not_slices(tmp_path: Path) -> None:
+    array = pattern((64, 64), "u2")
+    with tifffile.TiffWriter(tmp_path / "p.tif") as out:
+        out.write(array, subifds=1, tile=(16, 16), metadata=None)
+        out.write(array[::2, ::2], subfiletype=1, tile=(16, 16), metadata=None)
+    source = tiff.probe(tmp_path, ("p.tif",), {})
+    assert source.volumes[0].space == (64, 64)
+    assert "coarser" in source.notes[0]
+    with tifffile.TiffWriter(tmp_path / "t.tif") as out:
+        out.write(array[::8, ::8], subfiletype=1, metadata=None)
+        out.write(array.astype("f4"), metadata=None)
+    assert probe_one(tmp_path, "t.tif").space == (64, 64)
+    assert probe_one(tmp_path, "t.tif", dataset="series[0]").space == (8, 8)
+    with pytest.raises(BadParameter):
+        tiff.probe(tmp_path, ("t.tif",), {"dataset": "series[7]"})
+    with pytest.raises(BadParameter):
+        tiff.probe(tmp_path, ("t.tif",), {"dataset": "/entry/data"})
+
+
+def test_multi_file_ome_needs_all_its_files(tmp_path: Path) -> None:
+    array = pattern((2, 9, 8), "u2")
+    names = ("one.ome.tif", "two.ome.tif")
+    planes = "".join(
+        f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{n}">urn:uuid:{n}</UUID></TiffData>'
+        for z, n in enumerate(names)
+    )
+    for name, page in zip(names, array, strict=True):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{name}">'
+            '<Image ID="Image:0"><Pixels DimensionOrder="XYZCT" ID="Pixels:0" Type="uint16" '
+            'SizeC="1" SizeT="1" SizeX="8" SizeY="9" SizeZ="2"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f"{planes}</Pixels></Image></OME>"
+        )
+        write(tmp_path / name, page, description=xml)
+    volume = probe_one(tmp_path, *names)
+    assert volume.space == (2, 9, 8)
+    assert read_all(tiff, tmp_path, volume)[0].tobytes() == array.tobytes()
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(MissingSource):
+        tiff.probe(tmp_path, names[:1], {})
+
+
+@pytest.mark.parametrize("other", ["../other.ome.tif", "/etc/passwd", "a\\\\b.tif"])
+def test_ome_companions_elsewhere_are_refused(tmp_path: Path, other: str) -> None:
+    xml = f'<OME><Image><Pixels><TiffData><UUID FileName="{other}">x</UUID></TiffData></Pixels></Image></OME>'
+    write(tmp_path / "a.ome.tif", pattern((4, 4), "u1"), description=xml)
+    with pytest.raises(UnsafePath, match="outside"):
+        tiff.probe(tmp_path, ("a.ome.tif",), {})
+
+
+def test_absurd_ome_extents_are_refused(tmp_path: Path) -> None:
+    xml = '<OME><Image><Pixels SizeZ="999999999" SizeC="9999" SizeT="1" DimensionOrder="XYZCT"/></Image></OME>'
+    write(tmp_path / "a.ome.tif", pattern((4, 4), "u1"), description=xml)
+    with pytest.raises(HostileInput):
+        tiff.probe(tmp_path, ("a.ome.tif",), {})
+
+
+def test_files_of_different_size_are_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", pattern((4, 4), "u1"))
+    write(tmp_path / "b.tif", pattern((4, 5), "u1"))
+    with pytest.raises(MixedInput, match=r"a\.tif.*b\.tif"):
+        tiff.probe(tmp_path, ("a.tif", "b.tif"), {})
+
+
+def test_a_page_that_differs_in_the_middle_is_not_stacked(tmp_path: Path) -> None:
+    pages = [pattern((8, 8), "u2", i) for i in range(12)]
+    with tifffile.TiffWriter(tmp_path / "m.tif") as out:
+        for i, page in enumerate(pages):
+            out.write(page.view("i2") if i == 4 else page, metadata=None, contiguous=False, rowsperstrip=8)
+    with pytest.raises(MixedInput, match="Page 5"):
+        tiff.probe(tmp_path, ("m.tif",), {})
+
+
+@pytest.mark.parametrize("compression", [None, "deflate", "lzw", "packbits", "zstd"])
+def test_a_file_cut_short_is_an_error(tmp_path: Path, compression: str | None) -> None:
+    array = np.arange(4 * 50 * 50, dtype="u2").reshape(4, 50, 50) // 3
+    write(tmp_path / "whole.tif", array, compression=compression, photometric="minisblack")
+    data = (tmp_path / "whole.tif").read_bytes()
+    for part in range(1, 20):
+        (tmp_path / "cut.tif").write_bytes(data[: len(data) * part // 20])
+        with pytest.raises(BadInput):
+            read_all(tiff, tmp_path, probe_one(tmp_path, "cut.tif"))
+
+
+def test_jpeg_cut_inside_a_tile_is_an_error(tmp_path: Path) -> None:
+    smooth = np.add.outer(np.arange(64), np.arange(64)).astype("u1")
+    write(tmp_path / "j.tif", smooth, compression="jpeg", tile=(64, 64))
+    with tifffile.TiffFile(tmp_path / "j.tif") as f:
+        at, count = f.pages[0].dataoffsets[0], f.pages[0].databytecounts[0]
+    data = bytearray((tmp_path / "j.tif").read_bytes())
+    data[at + count // 2 : at + count] = bytes(count - count // 2)
+    (tmp_path / "j.tif").write_bytes(data)
+    with pytest.raises(TruncatedInput):
+        read_all(tiff, tmp_path, probe_one(tmp_path, "j.tif"))
+
+
+def test_a_missing_tile_is_an_error_unless_gdal_left_it_out(tmp_path: Path) -> None:
+    array = pattern((32, 32), "u2")
+    for name, tags in (("plain.tif", []), ("gdal.tif", [(42113, "s", 0, "7", True)])):
+        write(tmp_path / name, array, tile=(16, 16), compression="deflate", extratags=tags)
+        with tifffile.TiffFile(tmp_path / name, mode="r+") as f:
+            for code in (324, 325):
+                tag = cast(tifffile.TiffPage, f.pages[0]).tags[code]
+                tag.overwrite((*tag.value[:3], 0))
+    with pytest.raises(BadInput, match="missing"):
+        read_all(tiff, tmp_path, probe_one(tmp_path, "plain.tif"))
+    whole = read_all(tiff, tmp_path, probe_one(tmp_path, "gdal.tif"))[0]
+    assert (whole[16:, 16:] == 7).all()
+    assert (whole[:16] == array[:16]).all()
+
+
+def test_directories_in_a_circle_end(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "c.tif") as out:
+        for i in range(130):
+            out.write(pattern((4, 4), "u1", i), metadata=None, contiguous=False)
+    with tifffile.TiffFile(tmp_path / "c.tif") as f:
+        offsets = [p.offset for p in f.pages]
+    data = bytearray((tmp_path / "c.tif").read_bytes())
+    count = struct.unpack_from("<H", data, offsets[-1])[0]
+    struct.pack_into("<I", data, offsets[-1] + 2 + 12 * count, offsets[120])
+    (tmp_path / "c.tif").write_bytes(data)
+    with pytest.raises(BadInput, match="circle"):
+        tiff.probe(tmp_path, ("c.tif",), {})
+
+
+@pytest.mark.parametrize("name", ["sample-get-lzw-stuck.tiff", "graydepth-invert-overflow.tiff"])
+def test_fuzzed_files_are_errors(name: str) -> None:
+    with pytest.raises(BadInput):
+        read_all(tiff, DATA, probe_one(DATA, name))
+
+
+def test_what_is_no_tiff_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"")
+    with pytest.raises(EmptyInput):
+        tiff.probe(tmp_path, ("a.tif",), {})
+    (tmp_path / "a.tif").write_bytes(b"hello, this is text")
+    with pytest.raises(WrongSensor):
+        tiff.probe(tmp_path, ("a.tif",), {})
+    with pytest.raises(EmptyInput):
+        tiff.probe(tmp_path, (), {})
+
+
+def test_declared_size_is_checked_before_anything_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", pattern((8, 8), "u1"), compression="deflate")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as f:
+        for code in (256, 257):
+            cast(tifffile.TiffPage, f.pages[0]).tags[code].overwrite(2**31, dtype="I")
+    with pytest.raises(ScrayError):
+        tiff.probe(tmp_path, ("a.tif",), {})
+
+
+@pytest.mark.parametrize(
+    "name", ["_blobs_3d_fiji_skeleton.tif", "gray.separate.u1.tif", "BigTIFFMotorola.tif", "float_nan.tif"]
+)
+def test_real_files_equal_the_reference_library(name: str) -> None:
+    volume = probe_one(DATA, name)
+    with tifffile.TiffFile(DATA / name) as f:
+        series = f.series[0]
+        expected = series.asarray()
+        if "S" in series.axes:
+            expected = np.moveaxis(expected, series.axes.index("S"), -1)
+    whole = read_all(tiff, DATA, volume)
+    assert whole[0].shape == expected.shape
+    assert whole[0].tobytes() == np.ascontiguousarray(expected.astype(volume.dtype)).tobytes()
+    check_boxes(tiff, DATA, volume, whole, 8)
+
+
+def test_metadata_is_json(tmp_path: Path) -> None:
+    shutil.copy(DATA / "_blobs_3d_fiji_skeleton.tif", tmp_path)
+    metadata = tiff.probe(tmp_path, ("_blobs_3d_fiji_skeleton.tif",), {}).metadata
+    assert metadata["imagej"]["slices"] == 30
+    assert metadata["byte_order"] == "big"
