@@ -113,7 +113,9 @@ class Volume:
         return min(self.chunks[axes[-1]], self.source_shape[axes[-1]]) if axes else 1
 
 
-def roles_for(shape: tuple[int, ...], *, time_axis: int | None = None, component_axis: int | None = None) -> tuple[Role, ...]:
+def roles_for(
+    shape: tuple[int, ...], *, time_axis: int | None = None, component_axis: int | None = None
+) -> tuple[Role, ...]:
     """The usual roles: the named time and component axes, length-1 axes vanish, what exceeds 5-D becomes time."""
     roles: list[Role] = ["single" if n == 1 else "space" for n in shape]
     if time_axis is not None:
@@ -175,6 +177,23 @@ class Reader(ABC):
         tail = (volume.components,) if volume.components > 1 else ()
         return np.ascontiguousarray(out).reshape(shape + tail)
 
+    def read_steps(self, steps: tuple[int, int], box: Box) -> Array:
+        """Several time steps of a box: as `read`, with the steps in front; source chunks are touched once."""
+        axes = self.volume.axes_of("time")
+        if not axes:
+            return self.read(0, box)[np.newaxis]
+        if len(axes) != 1:
+            return np.stack([self.read(step, box) for step in range(*steps)])
+        space = iter(box)
+        source = tuple(
+            steps if role == "time" else next(space) if role == "space" else (0, length)
+            for role, length in zip(self.volume.roles, self.volume.source_shape, strict=True)
+        )
+        out = np.moveaxis(self.read_source(source), axes[0], 0)
+        tail = (self.volume.components,) if self.volume.components > 1 else ()
+        shape = tuple(stop - start for start, stop in (steps, *box))
+        return np.ascontiguousarray(out).reshape(shape + tail)
+
     def _time_index(self, step: int) -> tuple[int, ...]:
         axes = self.volume.axes_of("time")
         lengths = tuple(self.volume.source_shape[i] for i in axes)
@@ -184,7 +203,9 @@ class Reader(ABC):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -8,7 +8,7 @@ levels down; file 0 holds the blocks below 2^F. A node at depth D therefore owns
 cannot own, its samples at levels up to D+F+B, is one strided slice of a file's worth of samples: the residual.
 
 All shapes are in C order (z y x); in the bitmask and the header x is axis 0.
-Source: the OpenVisus format (version 6) as its readers define it; numbering by Pascucci and Frank's hierarchical Z order.
+Source: the OpenVisus format, version 6, as its readers define it; Pascucci and Frank's hierarchical Z order.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def guess_bitmask(shape: Shape) -> str:
             if bits:
                 left[axis] -= 1
                 letters.append(str(axis))
-    return "".join(letters)
+    return "".join(letters) or "0"  # a single sample: readers want one letter
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""From an upload to a plan: find the files, probe them, plan, check the disk, make the staging folder.
+
+The staging folder holds plan.json, tree/ (what becomes the result), marks/, residual/ and scratch/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converters import registry
+from converters.natural import natural_key
+from converters.plan import Choices, Plan, make_plan
+from scray.errors import BadRequest, EmptyInput, NeverFits, NoSpace
+from scray.manifest import FileDigest
+from scray.storage import free_bytes, fsync_folder, inside, write_atomic
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to convert: `files` relative to `root`, natural order; parameters as the user gave them."""
+
+    root: Path
+    files: tuple[str, ...]
+    sensor: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    choices: Choices = field(default_factory=Choices)
+
+
+def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
+    """The common folder of some files and folders, and every file in them, natural order.
+
+    Hidden files and `__MACOSX` are left out. Raises BadRequest for a path that is not there, EmptyInput for no file.
+    """
+    given = [path.absolute() for path in paths]
+    for path in given:
+        if not path.exists():
+            raise BadRequest(f"{path} does not exist.")
+    root = _common_root(given)
+    files = [file for path in given for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
+    names = {file.relative_to(root).as_posix() for file in files if _wanted(file.relative_to(root))}
+    if not names:
+        raise EmptyInput(f"There is no file in {', '.join(map(str, given))}.")
+    for name in names:
+        inside(root, Path(name))
+    return root, tuple(sorted(names, key=natural_key))
+
+
+def _common_root(given: list[Path]) -> Path:
+    if len(given) == 1 and given[0].is_dir():
+        return given[0]
+    root = given[0].parent
+    while not all(path.is_relative_to(root) for path in given):
+        root = root.parent
+    return root
+
+
+def _wanted(name: Path) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
+
+
+def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Path:
+    """Probe, plan and make the staging folder; the same job finds its folder, and what it finished, again.
+
+    Raises what probing and planning raise, and NoSpace or NeverFits, with the numbers, before reading a sample.
+    """
+    source = registry.probe(job.sensor, job.root, job.files, job.parameters)
+    plan = make_plan(job.root, job.sensor, inputs, job.parameters, source, job.choices)
+    staging = staging_parent / _staging_key(plan)
+    if not (staging / "plan.json").exists():
+        _check_disk(plan, staging_parent)
+        _make_folders(staging, plan)
+        write_atomic(staging / "plan.json", plan.to_json())
+    return staging
+
+
+def _staging_key(plan: Plan) -> str:
+    """The plan's digest and the times of its inputs: a file that was touched gets a fresh folder."""
+    times = [(f.path, (Path(plan.root) / f.path).stat().st_mtime_ns) for f in plan.inputs]
+    covered = json.dumps([plan.digest, plan.root, times, plan.choices.verify]).encode()
+    return hashlib.sha256(covered).hexdigest()[:32]
+
+
+def _check_disk(plan: Plan, parent: Path) -> None:
+    need = plan.disk.total
+    free = free_bytes(parent)
+    if need <= free:
+        return
+    while not parent.exists():
+        parent = parent.parent
+    numbers = (
+        f"The conversion needs up to {need / 1e9:.2f} GB on disk (result {plan.disk.output / 1e9:.2f}, residuals "
+        f"{plan.disk.residual / 1e9:.2f}, scratch {plan.disk.scratch / 1e9:.2f}) and {free / 1e9:.2f} GB are free."
+    )
+    if need > shutil.disk_usage(parent).total:
+        raise NeverFits(f"{numbers} The whole disk is smaller than that.")
+    raise NoSpace(numbers)
+
+
+def _make_folders(staging: Path, plan: Plan) -> None:
+    """Every folder that a worker may not make itself: the data folders and those of the time steps."""
+    for name in ("tree", "marks", "residual", "scratch"):
+        (staging / name).mkdir(parents=True, exist_ok=True)
+    for grid in plan.grids:
+        header = plan.header(grid)
+        for step in range(grid.steps):
+            for name in grid.fields if grid.arco else grid.fields[:1]:
+                first = grid.path(header.block_file(0, name, step))
+                (staging / "tree" / first).parent.mkdir(parents=True, exist_ok=True)
+    for _, name in plan.source.links:
+        (staging / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+    fsync_folder(staging)
