@@ -17,8 +17,14 @@ LIMIT_BYTES = 1.5 * GIB
 
 STORED: dict[str, Callable[[Path], tuple[Path, str]]] = {
     "contiguous HDF5": lambda d: (sources.hdf5(d / "memory-contiguous.h5", SHAPE, "<u2"), "HDF5"),
-    "HDF5 (1,Y,X) gzip": lambda d: (sources.hdf5(d / "memory-slices.h5", SHAPE, "<u2", (1, 2048, 2048), gzip=True), "HDF5"),
-    "HDF5 (T,16,16)": lambda d: (sources.hdf5(d / "memory-columns.h5", SHAPE, "<u2", (1024, 16, 16), gzip=True), "HDF5"),
+    "HDF5 (1,Y,X) gzip": lambda d: (
+        sources.hdf5(d / "memory-slices.h5", SHAPE, "<u2", (1, 2048, 2048), gzip=True),
+        "HDF5",
+    ),
+    "HDF5 (T,16,16)": lambda d: (
+        sources.hdf5(d / "memory-columns.h5", SHAPE, "<u2", (1024, 16, 16), gzip=True),
+        "HDF5",
+    ),
     "deflate TIFF 4096x4096": lambda d: (sources.tiff(d / "memory-pages.tif", PAGES, "<u2"), "TIFF"),
 }
 
@@ -27,7 +33,10 @@ def bench(scratch: Path) -> None:
     """Each way on its own: sources are 8 GiB and are removed afterwards."""
     for name, make in STORED.items():
         source, sensor = make(scratch)
-        keep(f"memory-{source.stem.removeprefix('memory-')}", {"source": name, **_one(source, sensor, scratch / "memory-out")})
+        keep(
+            f"memory-{source.stem.removeprefix('memory-')}",
+            {"source": name, **_one(source, sensor, scratch / "memory-out")},
+        )
         source.unlink()
 
 

@@ -57,15 +57,22 @@ def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         return float(sorted(pick(r) for r in rounds)[len(rounds) // 2])
 
     return {
-        "cpu ratio to OpenVisus zip, verified (want >= 4)": median(lambda r: r["rival"].cpu_seconds / r["verified"].cpu_seconds),
-        "cpu ratio to OpenVisus zip, --no-verify (want >= 6)": median(lambda r: r["rival"].cpu_seconds / r["unverified"].cpu_seconds),
+        "cpu ratio to OpenVisus zip, verified (want >= 4)": median(
+            lambda r: r["rival"].cpu_seconds / r["verified"].cpu_seconds
+        ),
+        "cpu ratio to OpenVisus zip, --no-verify (want >= 6)": median(
+            lambda r: r["rival"].cpu_seconds / r["unverified"].cpu_seconds
+        ),
         "wall ratio to OpenVisus zip, verified": median(lambda r: r["rival"].seconds / r["verified"].seconds),
         "size against OpenVisus (want <= 1.05)": median(lambda r: r["size_ratio"]),
-        "speed against the straight loop, cpu (want >= 0.75)": median(lambda r: r["straight"].cpu_seconds / r["verified"].cpu_seconds),
+        "speed against the straight loop, cpu (want >= 0.75)": median(
+            lambda r: r["straight"].cpu_seconds / r["verified"].cpu_seconds
+        ),
         "speed against the straight loop, wall": median(lambda r: r["straight"].seconds / r["verified"].seconds),
         "stages, seconds": rounds[-1]["stages"],
         "straight loop, seconds": rounds[-1]["straight_stages"],
         "cpu seconds verified / not / straight / OpenVisus": [
-            round(median(lambda r, k=k: r[k].cpu_seconds), 2) for k in ("verified", "unverified", "straight", "rival")  # type: ignore[misc]
+            round(median(lambda r, k=k: r[k].cpu_seconds), 2)
+            for k in ("verified", "unverified", "straight", "rival")  # type: ignore[misc]
         ],
     }

@@ -75,7 +75,9 @@ def _write(path: Path, payloads: list[bytes], watch: Stopwatch) -> None:
     watch.lap("write")
 
 
-def _check(path: Path, payloads: list[bytes], group: list[tuple[int, int, int]], slab: np.ndarray, watch: Stopwatch) -> None:  # type: ignore[type-arg]
+def _check(
+    path: Path, payloads: list[bytes], group: list[tuple[int, int, int]], slab: np.ndarray, watch: Stopwatch
+) -> None:  # type: ignore[type-arg]
     with path.open("rb") as file:
         for payload, (a, b, c) in zip(payloads, group, strict=True):
             stored = file.read(len(payload))

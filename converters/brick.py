@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scray.idx.reader import check_blocks
 
 from converters import registry, scatter
 from converters.extremes import widen
 from converters.grid import Grid
 from converters.mark import Extremes, Mark
 from converters.plan import Plan, Task
-from converters.volume import Array, Box
+from converters.verify import check_blocks
+from converters.volume import Array, Box, raw_bytes
 from scray.idx.geometry import Geometry, Shape
 from scray.idx.header import Header
 from scray.idx.writer import Gatherer, Written, write_block, write_file
@@ -214,7 +214,7 @@ class _Residual:
         if not self.parts:
             return ()
         name = f"residual/{self.bench.task.id}.raw"
-        write_atomic(self.bench.staging / name, (memoryview(p).cast("B") for p in self.parts))
+        write_atomic(self.bench.staging / name, (raw_bytes(p) for p in self.parts))
         self.bench.watch.lap("residual")
         return (Written(name, sum(p.nbytes for p in self.parts), ""),)
 

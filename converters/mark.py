@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from scray.idx.writer import Written
 from scray.storage import write_atomic
@@ -19,6 +19,8 @@ Extremes = dict[str, tuple[float, ...]]  # by field name, one value a component
 @dataclass(frozen=True)
 class Mark:
     """`files` are relative to the result, `kept` (residuals, segments) to the staging folder; `seconds` by stage."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
 
     task: str
     files: tuple[Written, ...] = ()

@@ -217,7 +217,7 @@ def _grid_tasks(number: int, grid: Grid, layout: Layout, volumes: tuple[Volume, 
 
 
 def _scatter_tasks(number: int, grid: Grid, volumes: tuple[Volume, ...], budget: int) -> list[Task]:
-    tasks = []
+    tasks: list[Task] = []
     for index in grid.volumes:
         volume = volumes[index]
         cell = bricks.scatter_cell(volume, budget)

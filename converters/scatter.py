@@ -15,7 +15,7 @@ import numpy as np
 from converters import registry
 from converters.mark import Mark
 from converters.plan import Plan, Task
-from converters.volume import Array, Box, Volume
+from converters.volume import Array, Box, Volume, raw_bytes
 from scray.idx.writer import Written
 from scray.stopwatch import Stopwatch
 from scray.storage import write_atomic
@@ -61,11 +61,11 @@ def _paste(whole: Array, staging: Path, volume: Volume, task: Task, brick: Task,
     tail = (volume.components,) if volume.components > 1 else ()
     shape = tuple(b - a for a, b in box) + tail
     step_bytes = math.prod(shape) * np.dtype(volume.dtype).itemsize
-    at = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, brick.box, strict=True))
+    at = [slice(a - o, b - o) for (a, b), (o, _) in zip(box, brick.box, strict=True)]
     with (staging / segment(task, brick)).open("rb", buffering=0) as file:
         for step in range(low, high):
             file.seek((step - first) * step_bytes)
-            whole[(step - steps[0], *at)] = np.fromfile(file, volume.dtype, math.prod(shape)).reshape(shape)
+            whole[step - steps[0]][tuple(at)] = np.fromfile(file, volume.dtype, math.prod(shape)).reshape(shape)
 
 
 def _shared(task: Task, brick: Task) -> Box:
@@ -82,4 +82,4 @@ def _slabs(part: Array) -> Iterator[memoryview]:
     """The bytes of an array in C order, slab by slab, so that no second copy of all of it is made."""
     for step in part:
         for slab in step:
-            yield memoryview(np.ascontiguousarray(slab)).cast("B")
+            yield raw_bytes(slab)

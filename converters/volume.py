@@ -209,6 +209,11 @@ class Reader(ABC):
         self.close()
 
 
+def raw_bytes(array: Array) -> memoryview:
+    """The bytes of an array in C order; a copy only where the array is not contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+
+
 def grid(shape: tuple[int, ...], cell: tuple[int, ...]) -> list[Box]:
     """The boxes that tile a shape by cells, C order; the last of an axis is clipped."""
     spans = [[(a, min(a + c, n)) for a in range(0, n, c)] for n, c in zip(shape, cell, strict=True)]

@@ -105,9 +105,12 @@ class Geometry:
 
     def node_box(self, node: int) -> tuple[tuple[int, int], ...]:
         """The node's samples inside the volume, [start, stop) an axis; start >= stop where it misses the volume."""
-        size = self.extent(node.bit_length() - 1, self.levels)
+        size = self._node_size(node)
         corner = self.corner(node)
         return tuple((c, min(c + s, n)) for c, s, n in zip(corner, size, self.shape, strict=True))
+
+    def _node_size(self, node: int) -> Shape:
+        return self.extent(node.bit_length() - 1, self.levels)
 
     def has_samples(self, node: int) -> bool:
         return all(c < n for c, n in zip(self.corner(node), self.shape, strict=True))
@@ -145,6 +148,8 @@ class Geometry:
         """The blocks of a file that have a sample inside the volume."""
         deepest = 1 << max(self.levels - self.bits_per_block, 0)
         first = file << self.file_bits
+        if file and all(b - a == n for (a, b), n in zip(self.node_box(file), self._node_size(file), strict=True)):
+            return list(range(first, first + self.blocks_per_file))  # the whole node lies inside
         return [b for b in range(first, min(first + self.blocks_per_file, deepest)) if self.block_is_stored(b)]
 
     def files(self, node: int) -> Iterator[int]:
