@@ -20,7 +20,7 @@ __all__ = ["Field", "Header", "TimeRange", "field_names"]
 MAX_TEXT = 4 << 20
 MAX_LEVEL = 62
 MAX_AXES = 5
-MAX_BLOCK_BITS = 28
+MAX_BLOCK_BITS = 24
 MAX_TABLE_ENTRIES = 1 << 22
 BLOCK_BYTES_LIMIT = 2**31 - 1  # a block header states a size as a signed 32-bit number
 
