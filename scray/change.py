@@ -114,10 +114,10 @@ def fail(old: Dataset, now: datetime, token: str, error: BaseException, random: 
     code, message = explain(error)
     blame = {"error_code": code, "error_message": message, "attempt": attempt, "losses": losses}
     final = verdict is Verdict.PERMANENT or (verdict is Verdict.TRANSIENT and exhausted(attempt))
-    if final and not old.requeue:
+    if final and (old.status is Status.SYNCING or not old.requeue):
         return _moved(old, FAILURES[old.status], now, FREE | blame)
     delay = timedelta(seconds=delay_seconds(attempt + losses, random))
-    return FREE | {"not_before": now + delay} | _returned(old, now) | blame
+    return FREE | {"not_before": now + delay} | blame | _returned(old, now)
 
 
 def release(old: Dataset, now: datetime, token: str) -> Change | None:
@@ -158,7 +158,7 @@ def requeue(old: Dataset, now: datetime, fields: Mapping[str, Any]) -> Change:
     """Convert (again); raises Conflict where that is not possible now."""
     if old.status not in CONVERTIBLE:
         raise Conflict(f"A dataset that is {old.status!s} cannot be queued for conversion again.")
-    fresh = {"attempt": 0, "losses": 0, "not_before": None, "failed_upload": {}, "convert": True}
+    fresh: Change = {"attempt": 0, "losses": 0, "not_before": None, "failed_upload": {}, "convert": True}
     return _moved(old, Status.CONVERSION_QUEUED, now, BLAMELESS | fresh | dict(fields))
 
 

@@ -1,0 +1,372 @@
+"""The queue: `visstoredatas` itself. The only file that writes `status`.
+
+A dataset has at most one owner; an owner that is silent for a lease loses it; a late owner changes nothing.
+
+What a change is, stands in change.py; here it is carried out: the document is read, the pure function says
+which fields to set, and one `update_one` by `_id` sets them if status, lease token and revision are still
+what was read.
+"""
+
+from __future__ import annotations
+
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final, TypeVar
+
+from pymongo import ASCENDING, ReadPreference, WriteConcern
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError, ServerSelectionTimeoutError
+
+from scray import change
+from scray.change import Change
+from scray.dataset import Dataset, Progress
+from scray.errors import Conflict, DatabaseError, NotFound
+from scray.order import in_turn
+from scray.status import QUEUED, RUNNING, Status, read_status
+
+COLLECTION: Final = "visstoredatas"
+CANDIDATES: Final = 16  # what one claim tries
+WINDOW: Final = 64  # so many waiting datasets are looked at together; of more, the first of every user
+OLDEST: Final = 4  # and these, whatever their priority, so that ageing can work
+TRIES: Final = 50  # compare-and-set rounds until somebody else's haste is an error
+RECONNECTS: Final = 3
+
+Document = dict[str, Any]
+Decide = Callable[[Dataset, datetime], Change | None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a dataset. `token` is the fence: with an old one, nothing can be changed any more."""
+
+    uuid: str
+    token: str
+    owner: str
+    status: Status
+    attempt: int
+    lease_seconds: float
+    dataset: Dataset
+
+
+class Rows(ABC):
+    """Where the documents lie. A document has a `revision`, another one after each change of the queue."""
+
+    @abstractmethod
+    def now(self) -> datetime:
+        """The one clock of the queue, aware, UTC."""
+
+    @abstractmethod
+    def insert(self, document: Document) -> None:
+        """Raises Conflict where the uuid exists."""
+
+    @abstractmethod
+    def read(self, uuid: str) -> Document | None: ...
+
+    @abstractmethod
+    def swap(self, old: Document, fields: Change) -> bool:
+        """Set fields if status, lease token and revision are still those of `old`; whether they were."""
+
+    @abstractmethod
+    def waiting(self, now: datetime) -> list[Document]:
+        """Claimable documents, enough of them to choose from."""
+
+    @abstractmethod
+    def leased(self) -> list[Document]: ...
+
+    @abstractmethod
+    def counts(self) -> dict[str, int]:
+        """How many documents have each status string."""
+
+    @abstractmethod
+    def oldest(self, status: Status) -> datetime | None:
+        """The earliest `queued_at`."""
+
+
+class Queue:
+    """*A dataset has at most one owner; an owner that is silent for a lease loses it; a late owner changes
+    nothing.*
+
+    All times are the server's. Calls of an owner return False or None where its lease is lost. Every call may
+    raise DatabaseError; calls for one dataset raise NotFound where there is none.
+    """
+
+    def __init__(
+        self, rows: Rows | Database[Document], *, lease_seconds: float = 60.0, random: Random | None = None
+    ) -> None:
+        self.rows = rows if isinstance(rows, Rows) else MongoRows(rows)
+        self.lease_seconds = lease_seconds
+        self._random = random or Random()
+
+    def ensure_indexes(self) -> None:
+        """Create the indexes of the queue's own questions."""
+        if isinstance(self.rows, MongoRows):
+            self.rows.ensure_indexes()
+
+    def now(self) -> datetime:
+        return self.rows.now()
+
+    def dataset(self, uuid: str) -> Dataset:
+        return Dataset.read(self._read(uuid))
+
+    # --- owners ---
+
+    def claim(self, owner: str, *, owners_running: Mapping[str, int] | None = None) -> Claim | None:
+        """The next dataset that waits, or None. In strict order for one owner, roughly so for several at
+        once.
+        """
+        now = self.now()
+        token = secrets.token_hex(16)
+        line = in_turn(map(Dataset.read, self.rows.waiting(now)), now, owners_running)[:CANDIDATES]
+        while line:
+            uuid = line.pop(0).uuid
+            taken = self._once(uuid, lambda old: change.claim(old, now, owner, token, self.lease_seconds))
+            if taken:
+                return self._claim(taken, owner, token)
+            self._random.shuffle(line)  # others are at it: get out of each other's way
+        return None
+
+    def adopt(self, owner: str) -> list[Claim]:
+        """What this owner held before it was restarted, under new tokens, at once."""
+        held = [row["uuid"] for row in self.rows.leased() if row["lease"]["owner"] == owner]
+        return [claim for uuid in held if (claim := self._adopt(uuid, owner))]
+
+    def _adopt(self, uuid: str, owner: str) -> Claim | None:
+        now, token = self.now(), secrets.token_hex(16)
+        taken = self._once(uuid, lambda old: change.adopt(old, now, owner, token, self.lease_seconds))
+        return self._claim(taken, owner, token) if taken else None
+
+    def renew(self, claim: Claim) -> bool:
+        return self._owned(claim, lambda old, now: change.renew(old, now, claim.token, claim.lease_seconds)) is not None
+
+    def progress(self, claim: Claim, made: Progress, *, advanced: bool = False) -> bool:
+        """`advanced`: something was finished that was not before; the dataset has no failed attempts any
+        more.
+        """
+        return self._owned(claim, lambda old, now: change.progress(old, now, claim.token, made, advanced)) is not None
+
+    def begin_publish(self, claim: Claim) -> bool:
+        """False also where the dataset was cancelled; once True, it is too late for that."""
+        return self._owned(claim, lambda old, _: change.begin_publish(old, claim.token)) is not None
+
+    def finish(self, claim: Claim, fields: Mapping[str, Any] | None = None) -> bool:
+        """The work is done. Files that came meanwhile send the dataset round again."""
+        return self._owned(claim, lambda old, now: change.finish(old, now, claim.token, fields or {})) is not None
+
+    def fail(self, claim: Claim, error: BaseException) -> Status | None:
+        """The work failed; the status it has now: queued again, with a delay, or the end, by retry.py."""
+        done = self._owned(claim, lambda old, now: change.fail(old, now, claim.token, error, self._random))
+        return Status(done["status"]) if done else None
+
+    def release(self, claim: Claim) -> bool:
+        """Give it back unharmed."""
+        return self._owned(claim, lambda old, now: change.release(old, now, claim.token)) is not None
+
+    def cancelled(self, claim: Claim) -> bool:
+        """The owner has stopped its work as it was asked to."""
+        return self._owned(claim, lambda old, now: change.cancelled(old, now, claim.token)) is not None
+
+    def cancel_wanted(self, claim: Claim) -> bool:
+        row = self.rows.read(claim.uuid)
+        return row is not None and change.holds(old := Dataset.read(row), claim.token) and old.cancel
+
+    def expire(self) -> list[str]:
+        """Take back what silent owners hold; the uuids. Anybody may call it, at any time."""
+        now = self.now()
+        late = [row["uuid"] for row in self.rows.leased() if change.expire(Dataset.read(row), now, self._random)]
+        return [uuid for uuid in late if self._once(uuid, lambda old: change.expire(old, now, self._random))]
+
+    # --- users ---
+
+    def add(self, document: Mapping[str, Any]) -> Dataset:
+        """Insert a new dataset in its first status (`submitted` unless it says another); Conflict where it
+        exists.
+        """
+        row = change.new(document, self.now()) | {"revision": secrets.token_hex(8)}
+        self.rows.insert(row)
+        return Dataset.read(row)
+
+    def request_cancel(self, uuid: str) -> bool:
+        """Whether it is, or soon will be, cancelled; False where it has ended or is being published."""
+        return self._change(uuid, change.request_cancel) is not None
+
+    def requeue(self, uuid: str, fields: Mapping[str, Any] | None = None) -> Dataset:
+        """Convert a dataset that has ended (again), with other `conversion_parameters` or priority in
+        `fields`.
+
+        Raises Conflict while it is in work or waits.
+        """
+        self._change(uuid, lambda old, now: change.requeue(old, now, fields or {}))
+        return self.dataset(uuid)
+
+    def upload_opened(self, uuid: str, upload: str) -> bool:
+        """An upload (its id) begins; saying it again changes nothing."""
+        return self._change(uuid, lambda old, now: change.upload_opened(old, now, upload)) is not None
+
+    def upload_closed(
+        self,
+        uuid: str,
+        upload: str,
+        *,
+        settle_seconds: float = 0.0,
+        failed: BaseException | None = None,
+        needs_check: bool = False,
+    ) -> bool:
+        """An upload ended: well, with an error, or well but still to be checked. The last one moves the
+        dataset on.
+
+        False where it was not open: it was closed before, or the dataset was cancelled.
+        """
+        closed = self._change(
+            uuid,
+            lambda old, now: change.upload_closed(old, now, upload, settle_seconds, failed, needs_check),
+        )
+        return closed is not None
+
+    def counts(self) -> dict[Status, int]:
+        found = dict.fromkeys(Status, 0)
+        for text, count in self.rows.counts().items():
+            found[read_status(text)] += count
+        return found
+
+    def oldest(self, status: Status) -> datetime | None:
+        """Since when the first in this status waits."""
+        return self.rows.oldest(status)
+
+    # --- compare and set ---
+
+    def _claim(self, row: Document, owner: str, token: str) -> Claim:
+        dataset = Dataset.read(row)
+        return Claim(dataset.uuid, token, owner, dataset.status, dataset.attempt, self.lease_seconds, dataset)
+
+    def _read(self, uuid: str) -> Document:
+        row = self.rows.read(uuid)
+        if row is None:
+            raise NotFound(f"There is no dataset {uuid}.")
+        return row
+
+    def _owned(self, claim: Claim, decide: Decide) -> Document | None:
+        """An owner whose dataset was deleted has lost it, like any other."""
+        try:
+            return self._change(claim.uuid, decide)
+        except NotFound:
+            return None
+
+    def _change(self, uuid: str, decide: Decide) -> Document | None:
+        """Decide and set, again while others change the document in between; the new row, or None: does not
+        apply.
+        """
+        for _ in range(TRIES):
+            row = self._read(uuid)
+            fields = decide(Dataset.read(row), self.now())
+            if fields is None:
+                return None
+            if done := self._swap(row, fields):
+                return done
+        raise Conflict(f"Too many changes of dataset {uuid} at once.")
+
+    def _once(self, uuid: str, decide: Callable[[Dataset], Change | None]) -> Document | None:
+        """Like `_change`, but whoever is faster wins."""
+        row = self.rows.read(uuid)
+        fields = decide(Dataset.read(row)) if row else None
+        return self._swap(row, fields) if row and fields else None
+
+    def _swap(self, row: Document, fields: Change) -> Document | None:
+        fields = {**fields, "revision": secrets.token_hex(8)}
+        return row | fields if self.rows.swap(row, fields) else None
+
+
+class MongoRows(Rows):
+    """The collection `visstoredatas`, of MongoDB or what speaks like it.
+
+    Changes are acknowledged by the majority and journalled. Reads and changes are repeated when the
+    connection breaks: a change that had arrived is recognised by its revision. The time comes from `hello`,
+    as `$$NOW` inside a query is not understood by every server.
+    """
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._database = database
+        self._rows: Collection[Document] = database[COLLECTION].with_options(
+            write_concern=WriteConcern("majority", j=True), read_preference=ReadPreference.PRIMARY
+        )
+
+    def ensure_indexes(self) -> None:
+        line = [("status", ASCENDING), ("priority", ASCENDING), ("queued_at", ASCENDING)]
+        self._steady(lambda: self._rows.create_index("uuid", unique=True))
+        self._steady(lambda: self._rows.create_index(line))
+
+    def now(self) -> datetime:
+        time: datetime = self._steady(lambda: self._database.command("hello"))["localTime"]
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+
+    def insert(self, document: Document) -> None:
+        try:
+            self._steady(lambda: self._rows.insert_one(dict(document)))
+        except DuplicateKeyError as error:
+            if self._revision(document["uuid"]) != document["revision"]:
+                raise Conflict(f"There is a dataset {document['uuid']} already.") from error
+
+    def read(self, uuid: str) -> Document | None:
+        return self._steady(lambda: self._rows.find_one({"uuid": uuid}, {"files": 0}))
+
+    def swap(self, old: Document, fields: Change) -> bool:
+        expected = {key: old.get(key) for key in ("_id", "status", "revision")}
+        if old.get("lease"):
+            expected["lease.token"] = old["lease"]["token"]
+        done = self._steady(lambda: self._rows.update_one(expected, {"$set": fields}))
+        return done.modified_count == 1 or self._revision(old["uuid"]) == fields["revision"]
+
+    def _revision(self, uuid: str) -> str | None:
+        row = self._steady(lambda: self._rows.find_one({"uuid": uuid}, {"revision": 1}))
+        return row.get("revision") if row else None
+
+    def waiting(self, now: datetime) -> list[Document]:
+        ready = {"$or": [{"not_before": None}, {"not_before": {"$lte": now}}]}
+        match = {"status": {"$in": [str(status) for status in QUEUED]}, **ready}
+        few = self._find(match, WINDOW)
+        if len(few) < WINDOW:
+            return few
+        groups: list[Document] = [{"$match": match}, {"$group": {"_id": "$user"}}]
+        users = [row["_id"] for row in self._steady(lambda: list(self._rows.aggregate(groups)))]
+        first = [self._find({**match, "user": user}, CANDIDATES, "priority", "queued_at") for user in users]
+        oldest = [self._find({**match, "user": user}, OLDEST, "queued_at") for user in users]
+        return list({row["uuid"]: row for rows in first + oldest for row in rows}.values())
+
+    def leased(self) -> list[Document]:
+        running = [str(status) for status in RUNNING]
+        return self._find({"status": {"$in": running}, "lease.token": {"$type": "string"}}, 0)
+
+    def counts(self) -> dict[str, int]:
+        groups: list[Document] = [{"$group": {"_id": "$status", "count": {"$sum": 1}}}]
+        rows = self._steady(lambda: list(self._rows.aggregate(groups)))
+        return {str(row["_id"]): row["count"] for row in rows}
+
+    def oldest(self, status: Status) -> datetime | None:
+        rows = self._find({"status": str(status)}, 1, "queued_at")
+        return Dataset.read(rows[0]).queued_at if rows else None
+
+    def _find(self, match: Document, limit: int, *order: str) -> list[Document]:
+        def ask() -> list[Document]:
+            found = self._rows.find(match, {"files": 0}, limit=limit)
+            return list(found.sort([(key, ASCENDING) for key in order]) if order else found)
+
+        return self._steady(ask)
+
+    def _steady(self, ask: Callable[[], T]) -> T:
+        """Ask again when the connection broke; everything asked here may be asked twice."""
+        left = RECONNECTS
+        while True:
+            try:
+                return ask()
+            except DuplicateKeyError:
+                raise
+            except PyMongoError as error:
+                broken = isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError)
+                if not broken or not left:
+                    raise DatabaseError(f"The database could not be reached: {error}") from error
+                left -= 1

@@ -1,0 +1,132 @@
+"""For tests: the queue in memory, a clock that is set by hand, and faults from a table, counted on disk."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+
+from scray.change import Change
+from scray.dataset import Dataset
+from scray.errors import Conflict, StorageError
+from scray.queue import Document, Queue, Rows
+from scray.status import QUEUED, Status
+
+
+class FakeClock:
+    """A clock that stands still until it is told to go on."""
+
+    def __init__(self, start: datetime = datetime(2024, 1, 1, tzinfo=UTC)) -> None:
+        self.time = start
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += timedelta(seconds=seconds)
+
+
+class MemoryRows(Rows):
+    """Documents in this process. What is read is a copy, as it would be from a database."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._rows: dict[str, Document] = {}
+        self._lock = threading.Lock()
+
+    def now(self) -> datetime:
+        return self._clock.now()
+
+    def insert(self, document: Document) -> None:
+        with self._lock:
+            if document["uuid"] in self._rows:
+                raise Conflict(f"There is a dataset {document['uuid']} already.")
+            self._rows[document["uuid"]] = copy.deepcopy(document)
+
+    def read(self, uuid: str) -> Document | None:
+        with self._lock:
+            return copy.deepcopy(self._rows.get(uuid))
+
+    def swap(self, old: Document, fields: Change) -> bool:
+        with self._lock:
+            present = self._rows.get(old["uuid"])
+            if present is None or _guard(present) != _guard(old):
+                return False
+            present.update(copy.deepcopy(fields))
+            return True
+
+    def remove(self, uuid: str) -> None:
+        """What deleting a dataset does, whoever works on it."""
+        with self._lock:
+            del self._rows[uuid]
+
+    def waiting(self, now: datetime) -> list[Document]:
+        return [row for row in self._all() if row["status"] in QUEUED and _ready(row, now)]
+
+    def leased(self) -> list[Document]:
+        return [row for row in self._all() if row.get("lease")]
+
+    def counts(self) -> dict[str, int]:
+        return Counter(row["status"] for row in self._all())
+
+    def oldest(self, status: Status) -> datetime | None:
+        found = [Dataset.read(row).queued_at for row in self._all() if row["status"] == status]
+        return min((moment for moment in found if moment), default=None)
+
+    def _all(self) -> list[Document]:
+        with self._lock:
+            return copy.deepcopy(list(self._rows.values()))
+
+
+def _guard(row: Document) -> tuple[object, ...]:
+    return row["status"], row.get("revision"), (row.get("lease") or {}).get("token")
+
+
+def _ready(row: Document, now: datetime) -> bool:
+    return row.get("not_before") is None or bool(row["not_before"] <= now)
+
+
+class MemoryQueue(Queue):
+    """The queue without a database: the same decisions over documents in this process."""
+
+    def __init__(
+        self, clock: FakeClock | None = None, *, lease_seconds: float = 60.0, random: Random | None = None
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.memory = MemoryRows(self.clock)
+        super().__init__(self.memory, lease_seconds=lease_seconds, random=random)
+
+
+class Faults:
+    """What goes wrong at which visit of a point: `{"publish": {2: "die"}}` ends the process at the second
+    visit.
+
+    Visits are counted in files, so that a process started again goes on counting. "die" is `os._exit`, with
+    no clean-up, "fail" raises StorageError.
+    """
+
+    def __init__(self, folder: Path, table: Mapping[str, Mapping[int, str]]) -> None:
+        self._folder = folder
+        self._table = table
+
+    def visits(self, point: str) -> int:
+        path = self._folder / point
+        return path.stat().st_size if path.exists() else 0
+
+    def reach(self, point: str) -> None:
+        """Called where the fault may strike."""
+        fd = os.open(self._folder / point, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.write(fd, b".")
+        finally:
+            os.close(fd)
+        fault = self._table.get(point, {}).get(self.visits(point))
+        if fault == "die":
+            os._exit(9)
+        if fault == "fail":
+            raise StorageError(f"A fault was set at visit {self.visits(point)} of {point}.")
