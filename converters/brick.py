@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from converters import registry, scatter
+from converters.compare import check_blocks
 from converters.extremes import widen
 from converters.grid import Grid
 from converters.mark import Extremes, Mark
 from converters.plan import Plan, Task
-from converters.verify import check_blocks
 from converters.volume import Array, Box, raw_bytes
 from scray.idx.geometry import Geometry, Shape
 from scray.idx.header import Header
@@ -146,10 +146,10 @@ def _write_node(bench: Bench, geometry: Geometry, node: int, arrays: list[Array]
     if node == 1:
         files.insert(0, 0)
     for file in files:
-        names = _write(bench, geometry, file, fields, step)
+        _write(bench, geometry, file, fields, step)
         bench.watch.lap("write")
         if bench.plan.choices.verify:
-            _check(bench, geometry, names, origin, arrays, step)
+            _check(bench, geometry, file, origin, arrays, step)
         bench.watch.lap("verify")
         bench.alive()
     if node == 1:
@@ -158,22 +158,18 @@ def _write_node(bench: Bench, geometry: Geometry, node: int, arrays: list[Array]
     return [np.ascontiguousarray(a[tuple(slice(None, None, s) for s in stride)]) for a in arrays]
 
 
-def _write(bench: Bench, geometry: Geometry, file: int, fields: list[Gatherer], step: int) -> list[tuple[str, int]]:
-    """One file of all fields, or, in a cloud profile, one file a field; returns their names with the first field."""
+def _write(bench: Bench, geometry: Geometry, file: int, fields: list[Gatherer], step: int) -> None:
+    """One file of all fields, or, in a cloud profile, one file a field."""
     header, grid, codec = bench.header(), bench.grid, bench.plan.choices.codec
     first = file << geometry.file_bits
+    names = [grid.path(header.block_file(first, name, step)) for name in grid.fields]
     if not grid.arco:
-        name = grid.path(header.block_file(first, grid.fields[0], step))
-        _make_folders(bench.tree, grid, name)
-        bench.files.append(write_file(bench.tree, name, geometry, file, fields, codec))
-        return [(name, 0)]
-    names = []
-    for index, gatherer in enumerate(fields):
-        name = grid.path(header.block_file(first, grid.fields[index], step))
+        _make_folders(bench.tree, grid, names[0])
+        bench.files.append(write_file(bench.tree, names[0], geometry, file, fields, codec))
+        return
+    for name, gatherer in zip(names, fields, strict=True):
         _make_folders(bench.tree, grid, name)
         bench.files.append(write_block(bench.tree, name, gatherer, first, codec))
-        names.append((name, index))
-    return names
 
 
 def _make_folders(tree: Path, grid: Grid, name: str) -> None:
@@ -184,17 +180,15 @@ def _make_folders(tree: Path, grid: Grid, name: str) -> None:
         tree.joinpath(*parts[: depth + 1]).mkdir(exist_ok=True)
 
 
-def _check(
-    bench: Bench,
-    geometry: Geometry,
-    names: list[tuple[str, int]],
-    origin: Shape,
-    arrays: list[Array],
-    step: int,
-) -> None:
+def _check(bench: Bench, geometry: Geometry, file: int, origin: Shape, arrays: list[Array], step: int) -> None:
+    """Read the file back and compare; `origin` counts in the samples of `geometry`, which may be a coarsened one."""
     stride = bench.grid.geometry.extent(geometry.levels, bench.grid.geometry.levels)
-    for name, index in names:
-        check_blocks(bench, name, index, origin, stride, arrays, step)
+    start = tuple(a * s for a, s in zip(origin, stride, strict=True))
+    fields = dict(enumerate(arrays))
+    for group in [{i: a} for i, a in fields.items()] if bench.grid.arco else [fields]:
+        check_blocks(
+            bench.tree / bench.grid.name, bench.header(), step, file << geometry.file_bits, group, start, stride
+        )
 
 
 # --- residuals -----------------------------------------------------------------------------------

@@ -108,12 +108,15 @@ class Dataset:
                 return None
             raise
 
+    def file_name(self, block: int, step: int, index: int) -> str:
+        """The file of a block, relative to the folder of the header."""
+        return self.header.block_file(block, self.header.fields[index].name, step)
+
     def entry(self, block: int, step: int, index: int) -> Entry:
         """Where a block lies in its file; raises MissingSource where it is not stored."""
         entry = self._open(block, step, index).entry(index, block)
         if entry is None:
-            name = self.header.block_file(block, self.header.fields[index].name, step)
-            raise MissingSource(f"block {block} of {self._named(index, step)} is absent from {name}")
+            raise MissingSource(f"block {block} of {self._named(block, step, index)}: it is absent")
         return entry
 
     def check(self) -> int:
@@ -150,8 +153,7 @@ class Dataset:
             payload = file.payload(entry, size)
             decoded = codecs.decode(entry.flags, payload, size, self._buffer(size))
         except ScrayError as error:
-            name = self.header.block_file(block, field.name, step)
-            raise type(error)(f"block {block} of {self._named(index, step)} in {name}: {error.message}") from error
+            raise type(error)(f"block {block} of {self._named(block, step, index)}: {error.message}") from error
         big_endian = self.header.version <= 2 and field.dtype == "<f4"
         samples = np.frombuffer(decoded, ">f4" if big_endian else field.dtype).reshape(-1, field.components)
         if not (entry.row_major and self.header.version == 6):
@@ -160,8 +162,7 @@ class Dataset:
         return samples.reshape(self.block_lattice(block).shape + tail)
 
     def _open(self, block: int, step: int, index: int) -> BlockFile:
-        name = self.header.block_file(block, self.header.fields[index].name, step)
-        path = inside(self.folder, Path(name))
+        path = inside(self.folder, Path(self.file_name(block, step, index)))
         if self._file is None or self._file.path != path:
             self.close()
             self._file = BlockFile(path, self.header)
@@ -180,8 +181,8 @@ class Dataset:
         except (MemoryError, OverflowError, ValueError) as error:
             raise TooLarge(f"{'×'.join(map(str, shape))} samples of {field.name} do not fit into memory") from error
 
-    def _named(self, index: int, step: int) -> str:
-        return f"field {self.header.fields[index].name}, time step {step},"
+    def _named(self, block: int, step: int, index: int) -> str:
+        return f"field {self.header.fields[index].name}, time step {step}, in {self.file_name(block, step, index)}"
 
 
 def read_header(path: Path) -> Header:
