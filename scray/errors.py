@@ -150,6 +150,18 @@ class PoisonBrick(ScrayError):
     code = "poison-brick"
 
 
+class ReaderCrashed(BadInput):
+    """Reading the file ends the process that reads it."""
+
+    code = "reader-crashed"
+
+
+class Unsealed(ScrayError):
+    """The kernel cannot seal off the process that reads the files, and the settings ask for it."""
+
+    code = "unsealed"
+
+
 class TimedOut(ScrayError):
     """A step took longer than its limit."""
 
@@ -261,3 +273,19 @@ class BodyTooLarge(ScrayError):
     """The upload is larger than the limit."""
 
     code = "body-too-large"
+
+
+# --- the client ----------------------------------------------------------------------------------
+
+
+class ServiceError(ScrayError):
+    """The service answered with something that is not an answer of scray."""
+
+    code = "service"
+
+
+class Unreachable(ServiceError):
+    """The service could not be reached; is it running?"""
+
+    code = "unreachable"
+    transient = True

@@ -1,0 +1,81 @@
+"""What this service is and what it takes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.state import BackendOf
+from scray.sensors import SENSORS
+from scray.spans import CHUNK_BYTES
+
+VERSION = "0.1.0"
+MEBIBYTE = 1 << 20
+TEBIBYTE = 1 << 40
+SESSION_DAYS = 7.0
+SOURCES = ("local",)
+REQUIRED_PARAMETERS = {"local": ["file"]}
+
+router = APIRouter(tags=["about"])
+
+
+class SupportedSources(BaseModel):
+    source_types: list[str]
+    sensor_types: list[str]
+    required_parameters: dict[str, list[str]]
+    optional_parameters: dict[str, list[str]]
+    large_file_threshold_mb: int
+
+
+class Limits(BaseModel):
+    """Sizes in bytes, and the same in binary mega- and terabytes."""
+
+    max_file_size_bytes: int
+    max_file_size_tb: float
+    large_file_threshold_bytes: int
+    large_file_threshold_mb: int
+    chunk_size_bytes: int
+    chunk_size_mb: int
+    resumable_upload_timeout_days: float
+    supported_source_types: list[str]
+
+
+@router.get("/")
+def about() -> dict[str, str]:
+    """Name, version, and where the documentation is."""
+    return {
+        "message": "scray: uploads become streamable, multi-resolution datasets",
+        "version": VERSION,
+        "description": "Upload scientific data, follow its conversion, find the result.",
+        "docs": "/docs",
+        "redoc": "/redoc",
+        "large_file_threshold_mb": str(CHUNK_BYTES // MEBIBYTE),
+    }
+
+
+@router.get("/api/upload/supported-sources")
+def supported_sources() -> SupportedSources:
+    """Where data may come from, and which sensors there are."""
+    return SupportedSources(
+        source_types=list(SOURCES),
+        sensor_types=list(SENSORS),
+        required_parameters=REQUIRED_PARAMETERS,
+        optional_parameters={source: ["folder", "team_uuid"] for source in SOURCES},
+        large_file_threshold_mb=CHUNK_BYTES // MEBIBYTE,
+    )
+
+
+@router.get("/api/upload/limits")
+def limits(backend: BackendOf) -> Limits:
+    """How much may be sent."""
+    most = backend.settings.max_bytes
+    return Limits(
+        max_file_size_bytes=most,
+        max_file_size_tb=most / TEBIBYTE,
+        large_file_threshold_bytes=CHUNK_BYTES,
+        large_file_threshold_mb=CHUNK_BYTES // MEBIBYTE,
+        chunk_size_bytes=CHUNK_BYTES,
+        chunk_size_mb=CHUNK_BYTES // MEBIBYTE,
+        resumable_upload_timeout_days=SESSION_DAYS,
+        supported_source_types=list(SOURCES),
+    )

@@ -1,0 +1,79 @@
+"""The application: routes, guards, and what runs beside them while it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+from scray.settings import Settings
+from starlette.concurrency import run_in_threadpool
+
+from api import about, datasets, health, jobs, problems, uploads
+from api.backend import Backend
+from api.guard import LOOPBACK_NAMES, Guard
+from api.landing import take_over_silent
+
+log = logging.getLogger(__name__)
+BEATS_PER_LEASE = 6
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Nothing is opened or written before the application starts to serve."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.backend = await run_in_threadpool(Backend.open, settings)
+        beating = asyncio.create_task(_beat(app.state.backend))
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with suppress(asyncio.CancelledError):
+                await beating
+
+    app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
+    problems.install(app)
+    for room in (about, health, uploads, jobs, datasets):
+        app.include_router(room.router)
+    _guard(app, settings)
+    return app
+
+
+def _guard(app: FastAPI, settings: Settings) -> None:
+    """The guard stands outside: what it refuses reaches nothing."""
+    origins = list(settings.cors_origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_credentials=True,
+            allow_methods=["*"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(Guard, hosts=_hosts(settings), origins=origins, token=settings.api_token)
+
+
+def _hosts(settings: Settings) -> set[str]:
+    deployed = urlsplit(settings.deploy_server).hostname
+    return {*LOOPBACK_NAMES, settings.api_host, *settings.allowed_hosts, *([deployed] if deployed else [])}
+
+
+async def _beat(backend: Backend) -> None:
+    """Say that this process is there, and bring to an end what processes that are gone have left."""
+    period = backend.settings.lease_seconds / BEATS_PER_LEASE
+    while True:
+        for act in (_say_so, take_over_silent):
+            try:
+                await run_in_threadpool(act, backend)
+            except Exception as error:  # the database may be away for a while; the next beat tries again
+                log.warning("uploads could not be looked after: %s", error)
+        await asyncio.sleep(period)
+
+
+def _say_so(backend: Backend) -> None:
+    backend.uploads.beat(backend.active)

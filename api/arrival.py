@@ -1,0 +1,216 @@
+"""One file on its way in: its bytes go to disk and into digests as they come, its records to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import BinaryIO
+
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect
+
+from api.backend import Backend, new_job_id
+from api.enrolment import Enrolment, amend, enrol, withdraw
+from api.fields import REQUIRED, UploadFields
+from api.landing import conclude, end_failed
+from scray.catalog import CANCELLED, FAILED
+from scray.errors import (
+    BodyTooLarge,
+    Cancelled,
+    DiskFull,
+    EmptyInput,
+    InvalidField,
+    LeaseLost,
+    ScrayError,
+    StorageError,
+    UploadBroken,
+)
+from scray.manifest import FileDigest
+from scray.retry import FULL
+from scray.spans import CHUNK_BYTES
+
+REPORT_SECONDS = 0.5
+BUFFER_BYTES = 1 << 20
+
+
+class Arrival:
+    """The file of one request. Its methods block and are called one at a time, from any thread.
+
+    Promise: when `finish` has returned, the file is on disk under its name, flushed, with its digest recorded,
+    and the dataset is on its way; when `abandon` has returned, no byte of it is left.
+    """
+
+    def __init__(self, backend: Backend, expected_bytes: int | None) -> None:
+        self.job_id = new_job_id()
+        self.fields: Mapping[str, str] = {}  # the form's, growing
+        self.size = 0
+        self.enrolment: Enrolment | None = None
+        self._backend = backend
+        self._expected_bytes = expected_bytes
+        self._filename = ""
+        self._file: BinaryIO | None = None
+        self._digests = _Digests()
+        self._concluded = False
+        self._pace = _Pace()
+
+    # --- the sink of the form ----------------------------------------------------------------------
+
+    def open(self, filename: str) -> None:
+        self._filename = filename
+        self._file = self._backend.part(self.job_id).open("xb", buffering=BUFFER_BYTES)
+        if self.fields.keys() >= REQUIRED:
+            self._enrol(UploadFields.read(self.fields))
+
+    def write(self, data: bytes) -> None:
+        assert self._file is not None
+        self.size += len(data)
+        check_size(self.size, self._backend)
+        self._file.write(data)
+        if self._digests.update(data):
+            os.fdatasync(self._file.fileno())  # so that the end does not wait for terabytes
+        if self.enrolment and self._pace.due():
+            self._report()
+
+    def close(self) -> None:
+        """More of the form may follow; the file is concluded by `finish`."""
+
+    # --- the end -----------------------------------------------------------------------------------
+
+    def finish(self) -> Enrolment:
+        """The whole form has been read: give the file its place and tell the queue.
+
+        Raises what refuses the file; `abandon` is then still to be called.
+        """
+        enrolment = self._enrol(UploadFields.read(self.fields))
+        if not self.size:
+            raise EmptyInput(f"The file '{enrolment.path}' is empty; nothing was stored.")
+        self._flush()
+        if not self._backend.uploads.place(self.job_id, FileDigest(enrolment.path, self.size, self._digests.hex())):
+            raise self._loss()
+        error = self._conclude()
+        if error is not None:
+            raise error
+        return enrolment
+
+    def abandon(self, error: BaseException) -> None:
+        """The upload failed: leave no bytes, and a record that says why."""
+        if self._file is not None:
+            with suppress(OSError):  # what could not be written is thrown away anyhow
+                self._file.close()
+        try:
+            self._end_record(as_ours(error))
+            self._backend.part(self.job_id).unlink(missing_ok=True)
+        finally:  # what could not be recorded is done by whoever finds the record silent
+            self._backend.active.discard(self.job_id)
+
+    def _end_record(self, error: ScrayError) -> None:
+        if self.enrolment is None or self._concluded:
+            return
+        record = self._backend.uploads.get(self.job_id)
+        state = CANCELLED if isinstance(error, Cancelled) else FAILED
+        if end_failed(self._backend, record, error, state):
+            self._conclude()
+
+    def _conclude(self) -> ScrayError | None:
+        self._concluded = True
+        error = conclude(self._backend, self._backend.uploads.get(self.job_id))
+        self._backend.active.discard(self.job_id)
+        return error
+
+    def _enrol(self, fields: UploadFields) -> Enrolment:
+        """The dataset of this file, chosen anew when fields after the file name another."""
+        if self.enrolment is not None and self.enrolment.fits(fields):
+            self.enrolment = amend(self._backend, self.enrolment, fields, self._filename)
+            return self.enrolment
+        if self.enrolment is not None:
+            withdraw(self._backend, self.enrolment)
+            self.enrolment = None
+        self._backend.active.add(self.job_id)
+        self.enrolment = enrol(self._backend, self.job_id, fields, self._filename, self._expected_bytes)
+        return self.enrolment
+
+    def _flush(self) -> None:
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def _report(self) -> None:
+        if not self._backend.uploads.report(self.job_id, self.size, self._pace.speed(self.size)):
+            raise self._loss()
+
+    def _loss(self) -> ScrayError:
+        """Why the record is not ours any more."""
+        if self._backend.uploads.get(self.job_id)["cancel"]:
+            return Cancelled("The upload was cancelled.")
+        return LeaseLost("This server was silent for too long, so the upload was given up; send it again.")
+
+
+class _Digests:
+    """SHA-256 of every chunk, while the bytes pass."""
+
+    def __init__(self) -> None:
+        self._done: list[str] = []
+        self._open = hashlib.sha256()
+        self._room = CHUNK_BYTES
+
+    def update(self, data: bytes) -> bool:
+        """Whether a chunk was completed."""
+        view, completed = memoryview(data), False
+        while len(view) >= self._room:
+            self._open.update(view[: self._room])
+            view = view[self._room :]
+            self._done.append(self._open.hexdigest())
+            self._open, self._room, completed = hashlib.sha256(), CHUNK_BYTES, True
+        self._open.update(view)
+        self._room -= len(view)
+        return completed
+
+    def hex(self) -> tuple[str, ...]:
+        """The digests of all chunks; the last may be shorter."""
+        rest = [self._open.hexdigest()] if self._room < CHUNK_BYTES else []
+        return (*self._done, *rest)
+
+
+class _Pace:
+    """When to report, and how fast the bytes come."""
+
+    def __init__(self) -> None:
+        self._began = self._reported = time.monotonic()
+
+    def due(self) -> bool:
+        now = time.monotonic()
+        if now - self._reported < REPORT_SECONDS:
+            return False
+        self._reported = now
+        return True
+
+    def speed(self, received_bytes: int) -> float:
+        """Bytes per second since the beginning."""
+        return received_bytes / max(time.monotonic() - self._began, 1e-3)
+
+
+def check_size(size_bytes: int, backend: Backend) -> None:
+    """Raises BodyTooLarge."""
+    limit = backend.settings.max_bytes
+    if size_bytes > limit:
+        raise BodyTooLarge(f"The upload exceeds maximum allowed size of {limit} bytes.")
+
+
+def as_ours(error: BaseException) -> ScrayError:
+    """What to record of any error that ended an upload."""
+    if isinstance(error, ScrayError):
+        return error
+    if isinstance(error, ClientDisconnect):
+        return UploadBroken("The connection broke off during the upload; send the file again.")
+    if isinstance(error, asyncio.CancelledError):
+        return UploadBroken("The server stopped during the upload; send the file again.")
+    if isinstance(error, RequestValidationError):
+        return InvalidField("; ".join(f"{found['loc'][-1]}: {found['msg']}" for found in error.errors()))
+    if isinstance(error, OSError):
+        return DiskFull() if error.errno in FULL else StorageError()
+    return ScrayError()

@@ -1,0 +1,59 @@
+"""What the routes work with: the settings, the folders, and the rooms of the database."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from scray.settings import Settings
+
+from scray.catalog import Catalog, Uploads, connect
+from scray.queue import Queue
+from scray.storage import Storage
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One API process's hold on the system.
+
+    `uploads.owner` names it in the records of uploads; `active` are the jobs of those under way here.
+    """
+
+    settings: Settings
+    storage: Storage
+    catalog: Catalog
+    uploads: Uploads
+    queue: Queue
+    active: set[str] = field(default_factory=set)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Connects, and makes what is missing: folders and indexes."""
+        database = connect(settings.mongo_url, settings.db_name)
+        owner = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        queue = Queue(database, lease_seconds=settings.lease_seconds)
+        catalog, uploads = Catalog(database), Uploads(database, owner)
+        backend = cls(settings, settings.storage(), catalog, uploads, queue)
+        backend.storage.create()
+        backend.incoming.mkdir(exist_ok=True)
+        for room in (queue, catalog, uploads):
+            room.ensure_indexes()
+        return backend
+
+    @property
+    def incoming(self) -> Path:
+        """Where the bytes of unfinished uploads lie: on one file system with their final place."""
+        return self.storage.upload / ".incoming"
+
+    def part(self, job_id: str) -> Path:
+        return self.incoming / f"{job_id}.part"
+
+
+def new_job_id() -> str:
+    """`upload_<unix seconds>_<8 hex>`, as clients know it."""
+    return f"upload_{int(time.time())}_{secrets.token_hex(4)}"

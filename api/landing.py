@@ -1,0 +1,125 @@
+"""The last steps of an upload: the file gets its place, then the queue is told. Each may be done again.
+
+A part lies in `upload/.incoming` until it is whole and flushed. An upload that this process, or one that
+died, left anywhere between two lines is brought to its end by `conclude`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from api.backend import Backend
+from scray.catalog import FAILED, PLACING, RECEIVING, STORED
+from scray.errors import Conflict, ScrayError, StorageError, UploadBroken, every_error
+from scray.manifest import digest_file
+from scray.storage import fsync_folder, inside
+
+NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+
+
+def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
+    """Bring an upload that gets no more bytes to its end; returns what it failed with, if it did."""
+    job_id, uuid = record["_id"], record["dataset_uuid"]
+    error = _place(backend, record) if record["state"] == PLACING else _error_of(record)
+    backend.part(job_id).unlink(missing_ok=True)
+    lonely = error is not None and not backend.uploads.stored(uuid)
+    failed = error if lonely else None
+    backend.queue.upload_closed(uuid, job_id, settle_seconds=record["settle_seconds"], failed=failed)
+    backend.uploads.settle(job_id)
+    return error
+
+
+def take_over_silent(backend: Backend) -> list[str]:
+    """Conclude the uploads of API processes that are gone; returns their job ids."""
+    concluded = []
+    for record in backend.uploads.take_over(backend.settings.lease_seconds, backend.active):
+        if record["state"] == RECEIVING:
+            end_failed(backend, record, UploadBroken("The server stopped during the upload; send it again."))
+            record = backend.uploads.get(record["_id"])
+        conclude(backend, record)
+        concluded.append(record["_id"])
+    return concluded
+
+
+def end_failed(backend: Backend, record: dict[str, Any], error: ScrayError, state: str = FAILED) -> bool:
+    """Record that an upload ends without a file. False: it is no longer ours."""
+    reason = {"error_code": error.code, "error_message": error.message}
+    return backend.uploads.end(record["_id"], record["state"], state, reason)
+
+
+def _place(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
+    job_id, uuid, path = record["_id"], record["dataset_uuid"], record["path"]
+    root = backend.storage.upload_dir(uuid)
+    try:
+        if land(backend.part(job_id), root, PurePosixPath(path), record["root"]):
+            backend.catalog.add_file(uuid, _entry(root / path, record))
+    except ScrayError as error:
+        end_failed(backend, record, error)
+        return error
+    backend.uploads.end(job_id, PLACING, STORED, {})
+    return None
+
+
+def land(part: Path, root: Path, path: PurePosixPath, digest: str) -> bool:
+    """Give the flushed file `part` its name `root / path`, never over another file; done again, harmless.
+
+    False: the same bytes (`digest` is their root digest) are already there, and stay. Raises Conflict when
+    other bytes are, UnsafePath when the path leads out of `root`, StorageError.
+    """
+    target = root / path
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _link(part, inside(root, Path(path.parent)) / path.name)
+        for folder in (target.parent, *target.parent.parents):
+            fsync_folder(folder)
+            if folder == root.parent:
+                break
+    except (FileExistsError, NotADirectoryError) as error:
+        return _is_same(part, root, path, digest, error)
+    except OSError as error:
+        raise StorageError(f"{path.name} could not be stored: {error.strerror}.") from error
+    return True
+
+
+def _is_same(part: Path, root: Path, path: PurePosixPath, digest: str, error: OSError) -> bool:
+    target = root / path
+    if target.is_file() and not target.is_symlink():
+        if part.exists() and target.samefile(part):
+            return True
+        if digest_file(root, str(path)).root == digest:
+            return False
+    raise Conflict(
+        f"The dataset already has another '{path}'; send the file under another name, or as a new dataset."
+    ) from error
+
+
+def _link(part: Path, target: Path) -> None:
+    try:
+        os.link(part, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from error
+        part.rename(target)
+
+
+def _entry(target: Path, record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "job_id": record["_id"],
+        "source_path": record["filename"],
+        "destination_path": str(target),
+        "source_type": "local",
+        "total_size_bytes": record["size_bytes"],
+        "created_at": record["updated_at"],
+    }
+
+
+def _error_of(record: dict[str, Any]) -> ScrayError | None:
+    """The error a record tells of."""
+    code = record.get("error_code")
+    found = (cls for cls in every_error() if cls.code == code)
+    return next(found, ScrayError)(record["error_message"]) if code else None

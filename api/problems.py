@@ -1,0 +1,127 @@
+"""Errors as answers: `application/problem+json` (RFC 9457) with a stable `code`, always with a `detail`.
+
+One table says which error code is which HTTP status; an error without a line in it would be a 500.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from scray.errors import InvalidField, ScrayError
+
+MEDIA_TYPE = "application/problem+json"
+log = logging.getLogger(__name__)
+
+STATUS_OF: Mapping[str, HTTPStatus] = {
+    "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
+    # the request
+    "bad-request": HTTPStatus.BAD_REQUEST,
+    "upload-broken": HTTPStatus.BAD_REQUEST,
+    "unauthorised": HTTPStatus.UNAUTHORIZED,
+    "forbidden": HTTPStatus.FORBIDDEN,
+    "not-found": HTTPStatus.NOT_FOUND,
+    "timed-out": HTTPStatus.REQUEST_TIMEOUT,
+    "ambiguous": HTTPStatus.CONFLICT,
+    "conflict": HTTPStatus.CONFLICT,
+    "illegal-transition": HTTPStatus.CONFLICT,
+    "lease-lost": HTTPStatus.CONFLICT,
+    "cancelled": HTTPStatus.CONFLICT,
+    "body-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "invalid-field": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "bad-parameter": HTTPStatus.UNPROCESSABLE_ENTITY,
+    # the input
+    "bad-input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "empty-input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "truncated-input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "nothing-to-convert": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "wrong-sensor": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "missing-source": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "mixed-input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unsupported": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "missing-filter": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "hostile-input": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unsafe-path": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "too-large": HTTPStatus.UNPROCESSABLE_ENTITY,
+    # this system
+    "disk-full": HTTPStatus.INSUFFICIENT_STORAGE,
+    "no-space": HTTPStatus.INSUFFICIENT_STORAGE,
+    "never-fits": HTTPStatus.INSUFFICIENT_STORAGE,
+    "storage": HTTPStatus.SERVICE_UNAVAILABLE,
+    "database": HTTPStatus.SERVICE_UNAVAILABLE,
+    "worker-lost": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "poison-brick": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "verification-failed": HTTPStatus.INTERNAL_SERVER_ERROR,
+    "service": HTTPStatus.BAD_GATEWAY,
+    "unreachable": HTTPStatus.BAD_GATEWAY,
+    "incomplete": HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+RETRY_AFTER_SECONDS = 5
+
+
+def problem(status: int, code: str, detail: str, *, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
+    """The answer for an error. `errors` lists what is wrong with each field, where fields were the matter."""
+    content: dict[str, Any] = {
+        "type": f"urn:scray:error:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+    }
+    if errors:
+        content["errors"] = [dict(error) for error in errors]
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(content, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: ScrayError) -> JSONResponse:
+    """The answer for one of our own errors."""
+    status = STATUS_OF.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+    return problem(status, error.code, error.message)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application answer in this form."""
+    app.add_exception_handler(ScrayError, _ours)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _ours(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ScrayError)
+    if STATUS_OF.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error)
+    return problem_of(error)
+
+
+async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [_field_error(found) for found in error.errors()]
+    detail = "; ".join(f"{found['loc'][-1]}: {found['msg']}" for found in errors)
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidField.code, detail, errors=errors)
+
+
+def _field_error(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is wrong with one field, without echoing what was sent."""
+    loc = list(found["loc"]) or ["body"]
+    return {"type": found["type"], "loc": loc, "msg": found["msg"].removeprefix("Value error, ")}
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    codes = {404: "not-found", 401: "unauthorised", 403: "forbidden"}
+    return problem(error.status_code, codes.get(error.status_code, "bad-request"), str(error.detail))
+
+
+async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:
+    return problem(500, ScrayError.code, "An unexpected error occurred; the server's log says more.")
