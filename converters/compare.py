@@ -51,16 +51,15 @@ def _place(lattice: BlockLattice, shape: Shape, origin: Shape, stride: Shape, in
 
 
 def _check_block(dataset: Dataset, block: int, step: int, index: int, array: Array, overlap: Overlap) -> None:
-    field = dataset.header.fields[index]
-    where = f"block {block} of field {field.name}, time step {step}, in {dataset.file_name(block, step, index)}"
     try:
         check_flags(dataset, block, step, index)
         stored = dataset.read_block(block, step, index)
     except ScrayError as error:
-        raise VerificationFailed(f"{where} cannot be read back: {error.message}") from error
+        raise VerificationFailed(f"What was written cannot be read back: {error.message}") from error
     assert stored is not None
     difference = first_difference(stored[overlap.block], array[overlap.other])
     if difference is not None:
+        where = dataset.named(block, step, index)
         raise VerificationFailed(f"{where} differs from its source, first at its sample {difference}")
 
 
@@ -70,9 +69,8 @@ def check_flags(dataset: Dataset, block: int, step: int, index: int) -> None:
     wanted = codecs.word_flag(field.codec) | (codecs.ROW_MAJOR if field.row_major else 0)
     flags = dataset.entry(block, step, index).flags
     if flags != wanted:
-        raise VerificationFailed(
-            f"block {block} of field {field.name} is stored with flags {flags:#04x}, its header says {wanted:#04x}"
-        )
+        where = dataset.named(block, step, index)
+        raise VerificationFailed(f"{where} is stored with flags {flags:#04x}, its header says {wanted:#04x}")
 
 
 def first_difference(one: Array, other: Array) -> tuple[int, ...] | None:

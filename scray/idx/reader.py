@@ -38,6 +38,7 @@ class Dataset:
         self.header = header
         self.hz = HzOrder(header.bitmask, header.bits_per_block, len(header.box))
         self._file: BlockFile | None = None
+        self._file_key = (0, 0, 0)
         self._buffers: dict[int, bytearray] = {}
 
     @classmethod
@@ -112,11 +113,16 @@ class Dataset:
         """The file of a block, relative to the folder of the header."""
         return self.header.block_file(block, self.header.fields[index].name, step)
 
+    def named(self, block: int, step: int, index: int) -> str:
+        """What a message calls a block."""
+        name = self.header.fields[index].name
+        return f"block {block} of field {name}, time step {step}, in {self.file_name(block, step, index)}"
+
     def entry(self, block: int, step: int, index: int) -> Entry:
         """Where a block lies in its file; raises MissingSource where it is not stored."""
         entry = self._open(block, step, index).entry(index, block)
         if entry is None:
-            raise MissingSource(f"block {block} of {self._named(block, step, index)}: it is absent")
+            raise MissingSource(f"{self.named(block, step, index)} is absent")
         return entry
 
     def check(self) -> int:
@@ -153,7 +159,7 @@ class Dataset:
             payload = file.payload(entry, size)
             decoded = codecs.decode(entry.flags, payload, size, self._buffer(size))
         except ScrayError as error:
-            raise type(error)(f"block {block} of {self._named(block, step, index)}: {error.message}") from error
+            raise type(error)(f"{self.named(block, step, index)}: {error.message}") from error
         big_endian = self.header.version <= 2 and field.dtype == "<f4"
         samples = np.frombuffer(decoded, ">f4" if big_endian else field.dtype).reshape(-1, field.components)
         if not (entry.row_major and self.header.version == 6):
@@ -162,10 +168,12 @@ class Dataset:
         return samples.reshape(self.block_lattice(block).shape + tail)
 
     def _open(self, block: int, step: int, index: int) -> BlockFile:
-        path = inside(self.folder, Path(self.file_name(block, step, index)))
-        if self._file is None or self._file.path != path:
+        header = self.header
+        key = (block - header.position_in_file(block), step, index if header.arco else 0)
+        if self._file is None or self._file_key != key:
             self.close()
-            self._file = BlockFile(path, self.header)
+            self._file = BlockFile(inside(self.folder, Path(self.file_name(block, step, index))), header)
+            self._file_key = key
         return self._file
 
     def _buffer(self, size: int) -> bytearray:
@@ -180,9 +188,6 @@ class Dataset:
             return np.full(shape + tail, field.default_value, field.dtype)
         except (MemoryError, OverflowError, ValueError) as error:
             raise TooLarge(f"{'×'.join(map(str, shape))} samples of {field.name} do not fit into memory") from error
-
-    def _named(self, block: int, step: int, index: int) -> str:
-        return f"field {self.header.fields[index].name}, time step {step}, in {self.file_name(block, step, index)}"
 
 
 def read_header(path: Path) -> Header:
