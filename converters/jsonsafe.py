@@ -35,6 +35,11 @@ def json_safe(value: Any, depth: int = 0) -> Any:
     return _collection(value, depth)
 
 
+def json_array(array: np.ndarray[Any, Any]) -> Any:
+    """All values of an array as nested lists, not-a-number and infinities as text; the caller bounds it."""
+    return [json_array(row) for row in array] if array.ndim else json_safe(array[()])
+
+
 def _number(value: Any, depth: int) -> Any:
     if isinstance(value, np.generic):
         if isinstance(value, (np.longdouble, np.clongdouble, np.datetime64, np.timedelta64)):

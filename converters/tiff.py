@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.samples import Part, parts, take
 from converters.tiffseries import TiffStack
-from converters.volume import Array, Box, Reader, Source, Volume, roles_for
+from converters.volume import Array, Box, Reader, Role, Source, Volume, roles_for
 from scray.errors import BadParameter, EmptyInput, MixedInput
 
 FORMAT = "tiff"
-OPEN_FILES = 16
 _LAYOUT_TAGS = frozenset({273, 279, 288, 289, 324, 325, 330, 347, 50839, 50838, 33628, 33629, 65426})
 
 
@@ -32,20 +33,19 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     if not files:
         raise EmptyInput("There is no TIFF file in the dataset.")
     wanted = _series_number(parameters.get("dataset"))
-    used: list[str] = []
+    found: list[Source] = []
     covered: set[str] = set()
-    with TiffStack(root, files[0], wanted) as first:
-        for name in files:
-            if str(root / name) in covered:
-                continue
-            if name == files[0]:
-                covered |= first.parts
-            else:
-                with TiffStack(root, name, wanted) as stack:
-                    _check_alike(first, stack, files[0], name)
-                    covered |= stack.parts
-            used.append(name)
-        return _source(first, tuple(used))
+    for name in files:
+        if str(root / name) not in covered:
+            with TiffStack(root, name, wanted) as stack:
+                covered |= stack.parts
+                found.append(_source(stack, with_metadata=not found))
+    flat = len(found[0].volumes[0].space) <= 2
+    role: Role = "space" if flat else "time"
+    volumes = tuple(join(same, role, "z" if flat else "t") for same in zip(*(s.volumes for s in found), strict=True))
+    if len(found) > 1:
+        volumes = tuple(replace(volume, name="data" + volume.options["suffix"]) for volume in volumes)
+    return replace(found[0], volumes=volumes, metadata={**found[0].metadata, "files": len(found)})
 
 
 def _series_number(value: Any) -> int | None:
@@ -57,52 +57,32 @@ def _series_number(value: Any) -> int | None:
     return int(match.group(1))
 
 
-def _check_alike(first: TiffStack, other: TiffStack, first_name: str, name: str) -> None:
-    if (first.shape, first.axes, first.pages.dtype) != (other.shape, other.axes, other.pages.dtype):
-        raise MixedInput(
-            f"{first_name} holds {_shape_text(first)} and {name} holds {_shape_text(other)}: "
-            "files of one dataset have to be of one size and type."
-        )
-
-
-def _shape_text(stack: TiffStack) -> str:
-    return f"{'×'.join(map(str, stack.shape))} samples of {stack.pages.dtype}"
-
-
-def _source(stack: TiffStack, files: tuple[str, ...]) -> Source:
-    pieces = parts(stack.pages.dtype, stack.name)
-    volumes = tuple(_volume(stack, files, part) for part in pieces)
+def _source(stack: TiffStack, *, with_metadata: bool) -> Source:
+    volumes = tuple(_volume(stack, part) for part in parts(stack.pages.dtype, stack.name))
     notes = [f"{stack.name}: only {_series_text(stack, stack.index)} is converted."] if len(stack.every) > 1 else []
     if stack.series.is_pyramidal:
         notes.append(f"{stack.name}: {len(stack.series.levels) - 1} coarser copies in the file are left out.")
     if stack.pages.dtype == np.dtype(bool):
         notes.append(f"{stack.name}: pixels of one bit become 0 and 1.")
-    return Source(FORMAT, volumes, metadata=_metadata(stack, files), notes=tuple(notes))
+    return Source(FORMAT, volumes, metadata=_metadata(stack) if with_metadata else {}, notes=tuple(notes))
 
 
-def _volume(stack: TiffStack, files: tuple[str, ...], part: Part) -> Volume:
-    shape, axes, chunks = stack.shape, stack.axes, stack.chunks
-    component = len(shape) - 1 if stack.component else None
-    time = axes.index("T") if "T" in axes else None
-    if len(files) > 1:
-        flat = len(shape) - stack.component <= 2
-        shape, axes, chunks = (len(files), *shape), ("Z" if flat else "T", *axes), (1, *chunks)
-        component = None if component is None else component + 1
-        time = None if flat else 0
-    roles = list(roles_for(shape, time_axis=time, component_axis=component))
-    roles = ["time" if a == "T" and n > 1 else r for a, n, r in zip(axes, shape, roles, strict=True)]
+def _volume(stack: TiffStack, part: Part) -> Volume:
+    component = len(stack.shape) - 1 if stack.component else None
+    roles = roles_for(stack.shape, component_axis=component)
+    named = zip(stack.axes, stack.shape, roles, strict=True)
     return Volume(
         format=FORMAT,
-        files=files,
+        files=(stack.name,),
         selector=f"series[{stack.index}]" + part.suffix,
-        name=(PurePosixPath(files[0]).stem if len(files) == 1 else "data") + part.suffix,
+        name=PurePosixPath(stack.name).stem + part.suffix,
         dataset="",
-        source_shape=shape,
-        source_axes=_unique(axes),
-        roles=tuple(roles),
+        source_shape=stack.shape,
+        source_axes=_unique(stack.axes),
+        roles=tuple("time" if axis == "T" and length > 1 else role for axis, length, role in named),
         source_dtype=stack.pages.dtype.newbyteorder(stack.file.byteorder).str,
         dtype=part.dtype,
-        chunks=chunks,
+        chunks=stack.chunks,
         compressed=not stack.pages.raw,
         options={"series": stack.index, "plane": part.plane, "suffix": part.suffix},
     )
@@ -118,7 +98,7 @@ def _series_text(stack: TiffStack, index: int) -> str:
     return f"series[{index}] ({'×'.join(map(str, series.shape))} {series.dtype})"
 
 
-def _metadata(stack: TiffStack, files: tuple[str, ...]) -> dict[str, Any]:
+def _metadata(stack: TiffStack) -> dict[str, Any]:
     page = stack.keyframe
     tags = {str(t.name): json_safe(t.value) for t in page.tags if t.code not in _LAYOUT_TAGS}
     found: dict[str, Any] = {
@@ -128,7 +108,6 @@ def _metadata(stack: TiffStack, files: tuple[str, ...]) -> dict[str, Any]:
         "byte_order": "big" if stack.file.byteorder == ">" else "little",
         "compression": json_safe(page.compression),
         "tags": tags,
-        "files": len(files),
         "series": [_series_text(stack, i) for i in range(min(len(stack.every), 100))],
     }
     for flavour in ("imagej", "ome", "lsm", "stk", "geotiff", "gdal_structural", "shaped", "micromanager"):
@@ -146,42 +125,24 @@ def _flavour(stack: TiffStack, flavour: str) -> dict[str, Any]:
 
 
 class TiffReader(Reader):
-    """Reads boxes of a TIFF volume; keeps a few files open."""
+    """Reads boxes of one file's series."""
 
     def __init__(self, root: Path, volume: Volume) -> None:
         super().__init__(root, volume)
-        self._open: dict[str, TiffStack] = {}
-        self._part = Part(volume.options["suffix"], volume.dtype, plane=volume.options["plane"])
+        self._part = Part("", volume.dtype, plane=volume.options["plane"])
+        self._stack = TiffStack(root, volume.files[0], volume.options["series"])
+        if self._stack.shape != volume.source_shape:
+            self.close()
+            raise MixedInput(f"{volume.files[0]} has changed: it held {volume.source_shape} samples.")
 
     def read_source(self, box: Box) -> Array:
         """The samples of a box in source axes, exactly."""
-        if len(self.volume.files) == 1:
-            return take(self._stack(self.volume.files[0]).read(box), self._part)
-        out = np.empty(tuple(stop - start for start, stop in box), self.volume.dtype)
-        for i, name in enumerate(self.volume.files[slice(*box[0])]):
-            out[i] = take(self._stack(name).read(box[1:]), self._part)
-        return out
-
-    def _stack(self, name: str) -> TiffStack:
-        if name not in self._open:
-            if len(self._open) >= OPEN_FILES:
-                self._open.pop(next(iter(self._open))).close()
-            self._open[name] = self._checked(TiffStack(self.root, name, self.volume.options["series"]))
-        return self._open[name]
-
-    def _checked(self, stack: TiffStack) -> TiffStack:
-        expected = self.volume.source_shape[1:] if len(self.volume.files) > 1 else self.volume.source_shape
-        if stack.shape != expected:
-            stack.close()
-            raise MixedInput(f"{stack.name} has changed: it holds {stack.shape}, expected were {expected}.")
-        return stack
+        return take(self._stack.read(box), self._part)
 
     def close(self) -> None:
-        for stack in self._open.values():
-            stack.close()
-        self._open = {}
+        self._stack.close()
 
 
 def open_volume(root: Path, volume: Volume) -> Reader:
     """A reader of a volume that `probe` found."""
-    return TiffReader(root, volume)
+    return JoinedReader(root, volume, TiffReader) if len(volume.files) > 1 else TiffReader(root, volume)

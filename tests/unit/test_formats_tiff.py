@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters import tiff
+from converters.joined import OPEN_FILES
 from converters.volume import Array, Volume
 from scray.errors import (
     BadInput,
@@ -108,7 +109,7 @@ def test_one_page_a_file_is_a_stack_along_z(tmp_path: Path) -> None:
 
 
 def test_more_files_than_are_kept_open(tmp_path: Path) -> None:
-    array = pattern((tiff.OPEN_FILES + 4, 3, 4), "u1")
+    array = pattern((OPEN_FILES + 4, 3, 4), "u1")
     for i, page in enumerate(array):
         write(tmp_path / f"{i:03}.tif", page)
     volume = probe_one(tmp_path, *(f"{i:03}.tif" for i in range(len(array))))

@@ -1,0 +1,260 @@
+"""Opening HDF5 objects without ever leaving the dataset's own folder.
+
+HDF5 follows soft links, external links, virtual datasets and external storage by itself, wherever they lead, and
+shows fill values where a target is missing. Here every link is resolved one step at a time and every file that a
+dataset's samples live in is checked before a sample is read (HDF5 File Format Specification, III.B and IV.A.2).
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import hdf5plugin  # noqa: F401  (registers the filters)
+import numpy as np
+
+from converters.faults import reading
+from scray.errors import (
+    BadInput,
+    HostileInput,
+    MissingFilter,
+    MissingSource,
+    TooLarge,
+    TruncatedInput,
+    UnsafePath,
+    Unsupported,
+)
+
+MAX_HOPS = 32
+MAX_FILES = 512
+MAX_SOURCES = 100_000
+CACHE_BYTES = 1 << 20  # boxes follow chunks, so the chunk cache has nothing to keep
+_FILTER_NAMES = {
+    305: "LZO",
+    307: "bzip2",
+    32000: "LZF",
+    32001: "Blosc",
+    32004: "LZ4",
+    32008: "bitshuffle",
+    32015: "Zstandard",
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object and where it really is: the file, relative to the root, and the path inside it."""
+
+    file: str
+    path: str
+    item: Any
+
+    @property
+    def identity(self) -> tuple[str, int]:
+        """Equal for two paths that lead to one object."""
+        return self.file, int(h5py.h5o.get_info(self.item.id).addr)
+
+
+class H5Store:
+    """The HDF5 files of one dataset, opened read-only and unlocked as they are needed; a context manager."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self._files: dict[str, Any] = {}
+        self._checked: set[tuple[str, int]] = set()
+
+    def file(self, name: str) -> Any:
+        """The open file; raises BadInput by name."""
+        if name not in self._files:
+            if len(self._files) >= MAX_FILES:
+                raise TooLarge(f"The dataset's HDF5 files refer to more than {MAX_FILES} further files.")
+            with reading(name, "HDF5"):
+                self._files[name] = h5py.File(self.root / name, "r", locking=False, rdcc_nbytes=CACHE_BYTES)
+        return self._files[name]
+
+    @property
+    def opened(self) -> tuple[str, ...]:
+        """The files that were needed so far."""
+        return tuple(self._files)
+
+    def find(self, name: str, path: str) -> Found:
+        """The object at a path, through soft and external links; raises MissingSource or UnsafePath by name."""
+        steps = deque(_steps(path))
+        at: Any = self.file(name)
+        trail: list[str] = []
+        hops = 0
+        while steps:
+            step = steps.popleft()
+            link = _link(at, step, f"{name}:{path}")
+            if isinstance(link, h5py.HardLink):
+                at, trail = self._open(name, at, step), [*trail, step]
+                continue
+            hops += 1
+            if hops > MAX_HOPS:
+                raise HostileInput(f"{name}: the links of {path} lead in a circle.")
+            if isinstance(link, h5py.ExternalLink):
+                name, at, trail = self.beside(name, link.filename), None, []
+                at = self.file(name)
+            elif link.path.startswith("/"):
+                at, trail = self.file(name), []
+            steps.extendleft(reversed(_steps(link.path)))
+        return Found(name, "/" + "/".join(trail), at)
+
+    def _open(self, name: str, group: Any, step: str) -> Any:
+        """The object of a hard link; samples kept in other files are looked for beside this one."""
+        if not isinstance(group, h5py.Group):
+            raise MissingSource(f"{name}: there is no {step} below {group.name}.")
+        with reading(f"{name}:{group.name.rstrip('/')}/{step}", "HDF5"):
+            item = group[step]
+            if not isinstance(item, h5py.Dataset) or not item.external:
+                return item
+            item = None  # HDF5 would look in the working directory, and refuses another prefix while it is open
+            access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+            access.set_efile_prefix(str((self.root / name).parent).encode())
+            return h5py.Dataset(h5py.h5d.open(group.id, step.encode("utf-8", "surrogateescape"), access))
+
+    def beside(self, name: str, other: str) -> str:
+        """Another file that `name` refers to, relative to the root; it has to lie inside the dataset's folder."""
+        folder = (self.root / name).parent
+        target = folder / other
+        if Path(other).is_absolute() and not target.exists():
+            target = folder / Path(other).name  # as HDF5 does: the path of another machine, the file beside this one
+        resolved = target.resolve()
+        if not resolved.is_relative_to(self.root):
+            raise UnsafePath(f"{name} refers to {other}, which is outside the dataset's own folder.")
+        if not resolved.is_file():
+            raise MissingSource(
+                f"{name} refers to {other}, which is not part of the dataset. Upload it together with {name}."
+            )
+        return str(resolved.relative_to(self.root))
+
+    def check_samples(self, found: Found, depth: int = 0) -> None:
+        """Raise unless every sample of a dataset can be read: filters, virtual sources and external files are there."""
+        if found.identity in self._checked:
+            return
+        if depth > MAX_HOPS:
+            raise HostileInput(f"{found.file}: the virtual dataset {found.path} refers to itself.")
+        _check_filters(found)
+        self._check_external(found, depth)
+        if found.item.is_virtual:
+            for source, whole in self.sources(found):
+                self.check_samples(source, depth + 1)
+                if any(n > m for n, m in zip(whole, source.item.shape, strict=True)):
+                    raise MissingSource(
+                        f"{source.file}:{source.path} holds fewer samples than {found.path} needs of it."
+                    )
+        self._checked.add(found.identity)
+
+    def sources(self, found: Found) -> Iterator[tuple[Found, tuple[int, ...]]]:
+        """The datasets a virtual dataset is made of, each with the extent used of it (zeros: what it has)."""
+        with reading(f"{found.file}:{found.path}", "HDF5"):
+            maps = found.item.virtual_sources()
+        if len(maps) > MAX_SOURCES:
+            raise TooLarge(f"{found.file}: {found.path} is made of more than {MAX_SOURCES} pieces.")
+        seen: set[tuple[str, str, tuple[int, ...]]] = set()
+        for entry in maps:
+            for file, path in self._expand(found, entry.file_name, entry.dset_name):
+                extent = _used_extent(entry.src_space)
+                if (file, path, extent) not in seen:
+                    seen.add((file, path, extent))
+                    yield self._source(found, file, path, extent)
+
+    def _source(self, found: Found, file: str, path: str, extent: tuple[int, ...]) -> tuple[Found, tuple[int, ...]]:
+        source = self.find(file, path)
+        if not isinstance(source.item, h5py.Dataset):
+            raise MissingSource(f"{found.file}: {found.path} refers to {path} in {file}, which is no dataset.")
+        return source, extent if len(extent) == source.item.ndim else (0,) * source.item.ndim
+
+    def _expand(self, found: Found, file_name: str, path: str) -> Iterator[tuple[str, str]]:
+        """The file and path of a mapping; "%b" counts blocks from 0 as far as they exist."""
+        if "%b" not in file_name + path:
+            yield self._source_file(found, file_name), path
+            return
+        for block in range(MAX_FILES):
+            try:
+                file = self._source_file(found, file_name.replace("%b", str(block)))
+                self.find(file, path.replace("%b", str(block)))
+            except MissingSource:
+                if not block:
+                    raise
+                return
+            yield file, path.replace("%b", str(block))
+
+    def _source_file(self, found: Found, file_name: str) -> str:
+        file_name = file_name.replace("%%", "%")
+        return found.file if file_name == "." else self.beside(found.file, file_name)
+
+    def _check_external(self, found: Found, depth: int) -> None:
+        pieces = found.item.external or ()
+        if pieces and depth:
+            raise Unsupported(f"{found.file}:{found.path} is a source of a virtual dataset and lies in external files.")
+        left = int(np.prod(found.item.shape, dtype=object)) * found.item.dtype.itemsize
+        for file_name, offset, size in pieces:
+            file = self.beside(found.file, os.fsdecode(file_name))
+            used = min(int(size), left)
+            if (self.root / file).stat().st_size < int(offset) + used:
+                raise TruncatedInput(f"{file} is shorter than {found.file}:{found.path} needs.")
+            left -= used
+        if pieces and left > 0:
+            raise TruncatedInput(f"The external files of {found.file}:{found.path} do not hold all its samples.")
+
+    def close(self) -> None:
+        """Close every file."""
+        for file in self._files.values():
+            file.close()
+        self._files = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in path.split("/") if step not in ("", ".")]
+
+
+def _link(group: Any, step: str, what: str) -> Any:
+    link = None
+    if isinstance(group, h5py.Group):
+        with reading(what, "HDF5"):
+            link = group.get(step, getlink=True)
+    if link is None:
+        raise MissingSource(f"{what} does not exist: there is no {step}.")
+    return link
+
+
+def _used_extent(space: Any) -> tuple[int, ...]:
+    """The shape that holds everything selected of a source; empty where it follows the source's own size."""
+    try:
+        if space.get_select_type() == h5py.h5s.SEL_ALL:
+            return tuple(int(n) for n in space.get_simple_extent_dims())
+        _, high = space.get_select_bounds()
+    except (ValueError, RuntimeError, OSError):
+        return ()
+    return tuple(int(n) + 1 for n in high) if max(high, default=0) < 1 << 62 else ()
+
+
+def _check_filters(found: Found) -> None:
+    properties = found.item.id.get_create_plist()
+    for i in range(properties.get_nfilters()):
+        number, _, _, label = properties.get_filter(i)
+        if not h5py.h5z.filter_avail(number):
+            text = _FILTER_NAMES.get(number) or os.fsdecode(label) or "unnamed"
+            raise MissingFilter(
+                f"{found.file}:{found.path} is compressed with HDF5 filter {number} ({text}), which is not available."
+            )
+
+
+def check_dataset(found: Found) -> None:
+    """Raise unless this is a dataset with a readable type."""
+    if not isinstance(found.item, h5py.Dataset):
+        raise BadInput(f"{found.file}:{found.path} is not a dataset.")

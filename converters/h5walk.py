@@ -1,0 +1,174 @@
+"""What is in an HDF5 file: its datasets and attributes, walked once, every object once, in bounded time."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+
+from converters.h5links import Found, H5Store
+from converters.jsonsafe import json_safe
+from converters.samples import is_numeric, type_name
+from scray.errors import ScrayError, TooLarge
+
+MAX_OBJECTS = 100_000
+MAX_NODES_TOLD = 2_000
+MAX_ATTRIBUTE_BYTES = 65_536
+MAX_DEPTH = 256
+
+
+@dataclass(frozen=True)
+class Node:
+    """A dataset or group, by the path that a person would use (external links included)."""
+
+    path: str
+    found: Found
+    nx_class: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.found.item.shape or ())
+
+    @property
+    def samples(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass
+class Tree:
+    """Everything below a file's root; `broken` tells which links lead nowhere and why."""
+
+    datasets: list[Node] = field(default_factory=list)
+    groups: list[Node] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    broken: dict[str, ScrayError] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def walk(store: H5Store, name: str) -> Tree:
+    """Walk breadth first; each object is visited once, whatever links lead to it. Raises TooLarge past the limit."""
+    tree = Tree()
+    start = store.find(name, "/")
+    seen = {start.identity}
+    queue = deque([Node("/", start)])
+    visited = 0
+    while queue:
+        node = queue.popleft()
+        visited += 1
+        if visited + len(queue) > MAX_OBJECTS:
+            raise TooLarge(f"{name} has more than {MAX_OBJECTS} objects; name one with the parameter dataset.")
+        queue.extend(_visit(store, node, tree, seen))
+    return tree
+
+
+def _visit(store: H5Store, node: Node, tree: Tree, seen: set[tuple[str, int]]) -> list[Node]:
+    """Note one object; the children of a group that were not seen before."""
+    item = node.found.item
+    if len(tree.told) < MAX_NODES_TOLD:
+        _tell(node, tree)
+    if isinstance(item, h5py.Dataset):
+        _note_dataset(node, tree)
+        return []
+    if not isinstance(item, h5py.Group) or node.path.count("/") > MAX_DEPTH:
+        return []
+    tree.groups.append(Node(node.path, node.found, text(attribute(item, "NX_class"))))
+    return [child for key in _keys(node, tree) for child in _child(store, node, key, tree, seen)]
+
+
+def _keys(node: Node, tree: Tree) -> list[str]:
+    try:
+        return sorted(node.found.item)[:MAX_OBJECTS]
+    except Exception as error:
+        tree.refused.append(f"{node.path}: unreadable ({error})")
+        return []
+
+
+def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str, int]]) -> list[Node]:
+    path = f"{node.path.rstrip('/')}/{key}"
+    try:
+        link = node.found.item.get(key, getlink=True)
+        if isinstance(link, h5py.SoftLink):
+            return []  # what it leads to is met on its own path
+        found = store.find(node.found.file, f"{node.found.path}/{key}")
+        if found.identity in seen:
+            return []
+    except ScrayError as error:
+        tree.broken[path] = error
+        return []
+    except Exception as error:
+        tree.refused.append(f"{path}: unreadable ({error})")
+        return []
+    seen.add(found.identity)
+    return [Node(path, found)]
+
+
+def _note_dataset(node: Node, tree: Tree) -> None:
+    try:
+        dtype, shape = node.found.item.dtype, node.found.item.shape
+    except Exception as error:
+        tree.refused.append(f"{node.path}: unreadable type ({error})")
+        return
+    if shape is not None and is_numeric(dtype) and 0 not in shape:
+        tree.datasets.append(node)
+    else:
+        tree.refused.append(f"{node.path}: {'empty' if shape is None or 0 in shape else type_name(dtype)}")
+
+
+def _tell(node: Node, tree: Tree) -> None:
+    about = attributes(node.found.item)
+    if isinstance(node.found.item, h5py.Dataset):
+        try:
+            about = {"shape": json_safe(node.found.item.shape), "dtype": str(node.found.item.dtype), **about}
+        except Exception as error:
+            about = {"unreadable": json_safe(str(error)), **about}
+    if about:
+        tree.told[node.path] = about
+
+
+def attributes(item: Any) -> dict[str, Any]:
+    """All attributes of an object, JSON-safe and bounded; what cannot be read says so."""
+    found: dict[str, Any] = {}
+    try:
+        names = list(item.attrs)[:1000]
+    except Exception:
+        return found
+    for name in names:
+        found[name] = json_safe(attribute(item, name))
+    return found
+
+
+def attribute(item: Any, name: str) -> Any:
+    """One attribute as Python or numpy has it; None where there is none, a sentence where it is unreadable."""
+    try:
+        if name not in item.attrs:
+            return None
+        raw = item.attrs.get_id(name)
+        if raw.get_storage_size() > MAX_ATTRIBUTE_BYTES:
+            return f"{raw.get_storage_size()} bytes, left out"
+        return item.attrs[name]
+    except Exception as error:
+        return f"unreadable: {error}"
+
+
+def text(value: Any) -> str:
+    """A string attribute, however it was written: bytes, text, or an array of one of them."""
+    values = texts(value)
+    return values[0] if values else ""
+
+
+def texts(value: Any) -> list[str]:
+    """A list of strings, however it was written: an array, or one text with colons or commas between."""
+    if value is None:
+        return []
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        inner = value.strip("[] ")
+        return [part.strip() for part in inner.replace(",", ":").split(":")] if inner else []
+    if isinstance(value, np.ndarray):
+        return [t for part in value.reshape(-1)[:64].tolist() for t in texts(part) or [""]]
+    return [str(value)]

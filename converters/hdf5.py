@@ -1,0 +1,265 @@
+"""HDF5: one dataset of a file as a volume, chosen by NeXus rules, by size, or by name.
+
+Values are read by the HDF5 library itself, hyperslab by hyperslab, filters included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converters.faults import check_size, reading
+from converters.h5links import Found, H5Store, check_dataset
+from converters.h5walk import Node, Tree, attribute, attributes, text, walk
+from converters.joined import JoinedReader, join
+from converters.nxsignals import axes_of, default_signal, largest
+from converters.samples import Part, parts, take
+from converters.volume import Array, Box, Reader, Source, Volume, roles_for
+from scray.errors import BadParameter, EmptyInput, MissingSource, MixedInput, NothingToConvert, ScrayError
+
+FORMAT = "hdf5"
+MAX_MASTERS = 64
+
+
+def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
+    """The principal dataset of the file, or those that `dataset` names.
+
+    Principal is what NeXus attributes call the default signal; else the dataset of most samples, where one with more
+    axes wins over one that is up to 16 times larger. The others are listed in the metadata. Of several files, the
+    master that refers to others counts; where none does, each file is one time step.
+    """
+    return joined(root, files, lambda name: _probe_one(root, name, files, parameters))
+
+
+def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
+    with H5Store(root) as store:
+        wanted = paths_of(parameters.get("dataset"))
+        tree = walk(store, name)
+        nodes = [named(store, name, path, tree) for path in wanted] or [principal(store, tree, name)]
+        return source_of(store, name, tree, nodes, files, named=bool(wanted))
+
+
+def joined(root: Path, files: tuple[str, ...], probe_one: Callable[[str], Source]) -> Source:
+    """What one file of several yields: the master's view, or every file's volumes joined in time."""
+    if not files:
+        raise EmptyInput("There is no HDF5 file in the dataset.")
+    master = _master(root, files) if len(files) > 1 else files[0]
+    if master is not None:
+        return probe_one(master)
+    found = [probe_one(name) for name in files]
+    counts = {len(source.volumes) for source in found}
+    if len(counts) > 1:
+        raise MixedInput(f"{files[0]} and the other files hold different numbers of datasets; upload them separately.")
+    volumes = tuple(join(same, "time", "file") for same in zip(*(s.volumes for s in found), strict=True))
+    return replace(found[0], volumes=volumes)
+
+
+def _master(root: Path, files: tuple[str, ...]) -> str | None:
+    """The file that refers to others of the dataset; masters are small, so small files are looked at first."""
+    ranked = sorted(
+        files, key=lambda f: (f.count("/"), not f.endswith((".nxs", "master.h5")), (root / f).stat().st_size)
+    )
+    for name in ranked[:MAX_MASTERS]:
+        with H5Store(root) as store:
+            if _refers(store, name, set(files) - {name}):
+                return name
+    return None
+
+
+def _refers(store: H5Store, name: str, others: set[str]) -> bool:
+    tree = walk(store, name)
+    if any(node.found.file in others for node in tree.datasets + tree.groups):
+        return True
+    try:
+        return any(
+            s.file in others for n in tree.datasets if n.found.item.is_virtual for s, _ in store.sources(n.found)
+        )
+    except ScrayError:
+        return True  # it refers to files, only not to all it needs
+
+
+def paths_of(value: Any) -> list[str]:
+    """A parameter that names datasets: one path, a comma list, or a list; the leading slash is optional."""
+    if value is None:
+        return []
+    listed = (
+        [str(v) for v in value] if isinstance(value, Sequence) and not isinstance(value, str) else str(value).split(",")
+    )
+    return ["/" + path.strip().strip("/") for path in listed if path.strip().strip("/")]
+
+
+def named(store: H5Store, name: str, path: str, tree: Tree) -> Node:
+    """The dataset that a parameter names; raises BadParameter that lists what there is."""
+    try:
+        found = store.find(name, path)
+        check_dataset(found)
+    except MissingSource as error:
+        known = ", ".join(node.path for node in tree.datasets[:20]) or "none"
+        if path in tree.broken:
+            raise
+        raise BadParameter(f"{name} has no dataset {path}. Datasets in it: {known}.") from error
+    return Node(path, found)
+
+
+def principal(store: H5Store, tree: Tree, name: str) -> Node:
+    """The dataset to convert when none is named; raises why there is none."""
+    signal = default_signal(store, tree)
+    if signal is not None:
+        return signal
+    found = largest(tree.datasets) if tree.datasets else None
+    if tree.broken and (found is None or axes_of(found) < 2):
+        raise next(iter(tree.broken.values()))
+    if found is None:
+        why = "; ".join(tree.refused[:8])
+        raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))
+    return found
+
+
+def source_of(
+    store: H5Store, name: str, tree: Tree, nodes: list[Node], files: tuple[str, ...], *, named: bool
+) -> Source:
+    """The Source of chosen datasets, the first being principal; each its own IDX dataset where there are several.
+
+    What cannot be read raises where it is the first or was named, and is noted otherwise.
+    """
+    volumes: list[Volume] = []
+    broken = {path: error.message for path, error in tree.broken.items()}
+    notes = [f"{len(broken)} links lead nowhere, the first: {next(iter(broken.values()))}"] if broken else []
+    for node in nodes:
+        dataset = node.path.strip("/").replace("/", "_") if len(nodes) > 1 else ""
+        try:
+            volumes += volumes_of(store, name, node, dataset)
+        except ScrayError as error:
+            if named or not volumes:
+                raise
+            notes.append(f"{node.path} is left out: {error.message}")
+    chosen = {volume.options["path"] for volume in volumes}
+    others = [f"{n.path} {n.shape} {n.found.item.dtype}" for n in tree.datasets if n.path not in chosen]
+    metadata = {
+        "file": name,
+        "nodes": tree.told,
+        "other_datasets": others[:1000],
+        "not_numeric": tree.refused[:1000],
+        "broken_links": dict(list(broken.items())[:1000]),
+    }
+    return Source(FORMAT, tuple(volumes), metadata=metadata, notes=(*notes, *_left_out(store, name, tree, files)))
+
+
+def _left_out(store: H5Store, name: str, tree: Tree, files: tuple[str, ...]) -> list[str]:
+    used = {name, *store.opened, *(node.found.file for node in tree.datasets)}
+    rest = [file for file in files if file not in used]
+    return [f"{name} was converted; not part of it: {', '.join(rest[:20])}."] if rest else []
+
+
+def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volume]:
+    """One dataset as volumes: one, or one a field or plane of its type."""
+    item = node.found.item
+    what = f"{name}:{node.path}"
+    check_size(what, math.prod(item.shape), item.dtype.itemsize)
+    store.check_samples(node.found)
+    shape = tuple(int(n) for n in item.shape) or (1,)
+    component = len(shape) - 1 if _is_colour(item, shape) else None
+    chunks, compressed = storage_of(store, node.found)
+    return [
+        Volume(
+            format=FORMAT,
+            files=(name,),
+            selector=node.path + part.suffix,
+            name=node.path.rsplit("/", 1)[-1] + part.suffix,
+            dataset=dataset,
+            source_shape=shape,
+            source_axes=_axis_names(item, shape),
+            roles=roles_for(shape, component_axis=component),
+            source_dtype=str(item.dtype),
+            dtype=part.dtype,
+            chunks=chunks,
+            compressed=compressed,
+            attributes=attributes(item),
+            options={"path": node.path, "fields": list(part.path), "plane": part.plane},
+        )
+        for part in parts(item.dtype, what)
+    ]
+
+
+def _is_colour(item: Any, shape: tuple[int, ...]) -> bool:
+    """Whether the last axis holds the samples of a pixel, by the HDF5 Image specification or NeXus."""
+    if len(shape) < 3 or shape[-1] not in (3, 4):
+        return False
+    if text(attribute(item, "interpretation")) in ("rgb-image", "rgba-image"):
+        return True
+    return text(attribute(item, "IMAGE_SUBCLASS")) == "IMAGE_TRUECOLOR" and (
+        text(attribute(item, "INTERLACE_MODE")) in ("INTERLACE_PIXEL", "")
+    )
+
+
+def storage_of(store: H5Store, found: Found) -> tuple[tuple[int, ...], bool]:
+    """The natural chunk of a dataset, in its axes, and whether a chunk has to be decoded whole."""
+    item = found.item
+    shape = tuple(int(n) for n in item.shape) or (1,)
+    if item.chunks:
+        filters = item.id.get_create_plist().get_nfilters()
+        return tuple(min(int(c), n) for c, n in zip(item.chunks, shape, strict=True)), filters > 0
+    if item.is_virtual:
+        for source, _ in store.sources(found):
+            if source.item.ndim == len(shape) and not source.item.is_virtual:
+                chunks, compressed = storage_of(store, source)
+                return tuple(min(c, n) for c, n in zip(chunks, shape, strict=True)), compressed
+            break
+    return (1,) * (len(shape) - 1) + (shape[-1],), False
+
+
+def _axis_names(item: Any, shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Dimension labels where they are set and unique, else dim0, dim1, …"""
+    try:
+        labels = [str(d.label) for d in item.dims][: len(shape)]
+    except Exception:
+        labels = []
+    unique = len(set(labels)) == len(shape) and all(labels)
+    return tuple(labels) if unique else tuple(f"dim{i}" for i in range(len(shape)))
+
+
+class H5Reader(Reader):
+    """Reads hyperslabs of one dataset; one thread at a time."""
+
+    def __init__(self, root: Path, volume: Volume) -> None:
+        super().__init__(root, volume)
+        self._store = H5Store(root)
+        options = volume.options
+        self._part = Part("", volume.dtype, tuple(options["fields"]), options["plane"])
+        try:
+            found = self._store.find(volume.files[0], options["path"])
+            check_dataset(found)
+            self._store.check_samples(found)
+            self._item = found.item
+            if (tuple(found.item.shape) or (1,)) != volume.source_shape:
+                raise MissingSource(f"{volume.files[0]}:{options['path']} has changed since it was planned.")
+        except BaseException:
+            self.close()
+            raise
+
+    def read_source(self, box: Box) -> Array:
+        """The samples of a box in source axes, exactly."""
+        name = f"{self.volume.files[0]}:{self.volume.options['path']}"
+        shape = tuple(stop - start for start, stop in box)
+        selection = tuple(slice(start, stop) for start, stop in box) if self._item.shape else ()
+        with reading(name, "HDF5"):
+            if self._part.path:
+                columns = self._item.fields(self._part.path[0])[selection]
+                rest = Part("", self._part.dtype, self._part.path[1:], self._part.plane)
+                return take(np.asarray(columns), rest).reshape(shape)
+            stored = np.empty(shape, self._item.dtype.newbyteorder("<"))
+            self._item.read_direct(stored.reshape(self._item.shape and shape), selection)
+            return take(stored, self._part)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def open_volume(root: Path, volume: Volume) -> Reader:
+    """A reader of a volume that `probe` found."""
+    return JoinedReader(root, volume, H5Reader) if len(volume.files) > 1 else H5Reader(root, volume)

@@ -1,0 +1,115 @@
+"""Several files of one kind as one volume: stacked along a new axis, or laid end to end along their time axis."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+
+from converters.volume import Array, Box, Reader, Role, Volume
+from scray.errors import MixedInput
+
+OPEN_FILES = 16
+Opener = Callable[[Path, Volume], Reader]
+
+
+def join(volumes: Sequence[Volume], role: Role, axis: str) -> Volume:
+    """One volume made of the same array in every file, in this order; raises MixedInput by name.
+
+    Arrays whose first axis is time are laid end to end, however long each is; others, all of one shape, are stacked
+    along a new first axis with this role and name.
+    """
+    first = volumes[0]
+    if len(volumes) == 1:
+        return first
+    along = first.roles[0] == "time"
+    for other in volumes[1:]:
+        _check_alike(first, other, 1 if along else 0)
+    files = tuple(volume.files[0] for volume in volumes)
+    lengths = [volume.source_shape[0] if along else 1 for volume in volumes]
+    options = {**first.options, "lengths": lengths, "along": along}
+    if along:
+        shape = (sum(lengths), *first.source_shape[1:])
+        return replace(first, files=files, source_shape=shape, options=options)
+    axes = (axis if axis not in first.source_axes else f"{axis}_of_files", *first.source_axes)
+    return replace(
+        first,
+        files=files,
+        source_shape=(len(files), *first.source_shape),
+        source_axes=axes,
+        roles=(role, *first.roles),
+        chunks=(1, *first.chunks),
+        options=options,
+    )
+
+
+def _check_alike(first: Volume, other: Volume, start: int) -> None:
+    def form(volume: Volume) -> tuple[object, ...]:
+        return volume.source_shape[start:], volume.source_axes, volume.roles, volume.source_dtype, volume.selector
+
+    if form(first) != form(other):
+        raise MixedInput(
+            f"{first.files[0]} holds {_text(first)} and {other.files[0]} holds {_text(other)}: "
+            "files of one dataset have to be of one size and type."
+        )
+
+
+def _text(volume: Volume) -> str:
+    return f"{'×'.join(map(str, volume.source_shape))} samples of {volume.source_dtype} in {volume.selector}"
+
+
+class JoinedReader(Reader):
+    """Reads a joined volume through readers of its files; keeps a few of them open."""
+
+    def __init__(self, root: Path, volume: Volume, opener: Opener) -> None:
+        super().__init__(root, volume)
+        self._opener = opener
+        self._open: dict[int, Reader] = {}
+        self._stops = list(accumulate(volume.options["lengths"]))
+
+    def read_source(self, box: Box) -> Array:
+        """The samples of a box in source axes, from as many files as it touches."""
+        out = np.empty(tuple(stop - start for start, stop in box), self.volume.dtype)
+        at, stop = box[0]
+        while at < stop:
+            number = bisect_right(self._stops, at)
+            begin = self._stops[number] - self.volume.options["lengths"][number]
+            end = min(stop, self._stops[number])
+            reader = self._reader(number)
+            inner = ((at - begin, end - begin), *box[1:]) if self.volume.options["along"] else box[1:]
+            piece = reader.read_source(inner)
+            out[at - box[0][0] : end - box[0][0]] = piece.reshape(end - at, *out.shape[1:])
+            at = end
+        return out
+
+    def _reader(self, number: int) -> Reader:
+        if number not in self._open:
+            if len(self._open) >= OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[number] = self._opener(self.root, self._single(number))
+        return self._open[number]
+
+    def _single(self, number: int) -> Volume:
+        volume = self.volume
+        options = {key: value for key, value in volume.options.items() if key not in ("lengths", "along")}
+        if volume.options["along"]:
+            shape = (volume.options["lengths"][number], *volume.source_shape[1:])
+            return replace(volume, files=volume.files[number : number + 1], source_shape=shape, options=options)
+        return replace(
+            volume,
+            files=volume.files[number : number + 1],
+            source_shape=volume.source_shape[1:],
+            source_axes=volume.source_axes[1:],
+            roles=volume.roles[1:],
+            chunks=volume.chunks[1:],
+            options=options,
+        )
+
+    def close(self) -> None:
+        for reader in self._open.values():
+            reader.close()
+        self._open = {}

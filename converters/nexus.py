@@ -1,0 +1,97 @@
+"""4D NeXus: every signal of an HDF5 file as a dataset of its own, with its coordinates; read as HDF5 is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from converters.h5links import H5Store
+from converters.h5walk import Node, Tree, attribute, text, texts, walk
+from converters.hdf5 import joined, named, open_volume, paths_of, principal, source_of
+from converters.jsonsafe import json_array, json_safe
+from converters.nxsignals import axes_of, detectors, signals
+from converters.volume import Source
+from scray.errors import BadParameter, ScrayError
+
+__all__ = ["ROLES", "open_volume", "probe"]
+
+ROLES = ("volume", "presample", "postsample", "Xs", "Ys")
+MAX_COORDINATE = 100_000
+
+
+def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
+    """The signals of a NeXus file, each its own dataset, the default one first; or the datasets that `volume` names.
+
+    `volume`, `Xs`, `Ys`, `presample` and `postsample`, also spelt with `_dataset`, are each a path or a comma list.
+    The coordinates go into the metadata. Raises BadParameter that lists what there is.
+    """
+    return joined(root, files, lambda name: _probe_one(root, name, files, parameters))
+
+
+def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
+    with H5Store(root) as store:
+        tree = walk(store, name)
+        chosen = {role: _chosen(store, name, tree, parameters, role) for role in ROLES}
+        nodes = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(parameters.get("dataset"))]
+        source = source_of(store, name, tree, nodes or _signals_to_convert(store, tree, name), files, named=bool(nodes))
+        paths = dict.fromkeys(str(volume.options["path"]) for volume in source.volumes)
+        source.metadata["nexus"] = {
+            "signals": list(paths),
+            "axes": {path: _coordinates(store, name, path, tree) for path in paths},
+            "roles": {role: [_told(node) for node in found] for role, found in chosen.items() if found},
+        }
+        return source
+
+
+def _chosen(store: H5Store, name: str, tree: Tree, parameters: Mapping[str, Any], role: str) -> list[Node]:
+    spelt = [key for key in (role, f"{role}_dataset") if parameters.get(key)]
+    if len(spelt) > 1 and parameters[spelt[0]] != parameters[spelt[1]]:
+        raise BadParameter(f"{spelt[0]} and {spelt[1]} mean the same and name different datasets.")
+    return [named(store, name, path, tree) for path in paths_of(parameters[spelt[0]])] if spelt else []
+
+
+def _signals_to_convert(store: H5Store, tree: Tree, name: str) -> list[Node]:
+    """The default signal, then every other one with at least two axes, then detectors that no NXdata shows."""
+    nodes = [principal(store, tree, name)]
+    seen = {nodes[0].found.identity}
+    for node in signals(store, tree) + detectors(store, tree):
+        if node.found.identity not in seen and axes_of(node) >= 2:
+            seen.add(node.found.identity)
+            nodes.append(node)
+    return nodes
+
+
+def _coordinates(store: H5Store, name: str, path: str, tree: Tree) -> dict[str, Any]:
+    """The coordinate arrays that `axes` names, by axis: those small enough to write down."""
+    parent = path.rsplit("/", 1)[0]
+    group = next((g for g in tree.groups if g.path.rstrip("/") == parent), None)
+    names = texts(attribute(group.found.item, "axes")) if group else []
+    names = names or texts(attribute(store.find(name, path).item, "axes"))
+    found: dict[str, Any] = {}
+    for key in names:
+        if key not in ("", "."):
+            found[key] = _values(store, name, f"{parent}/{key}")
+    return found
+
+
+def _values(store: H5Store, name: str, path: str) -> Any:
+    try:
+        found = store.find(name, path)
+        if not isinstance(found.item, h5py.Dataset) or found.item.size > MAX_COORDINATE or found.item.ndim > 2:
+            return {"path": path}
+        store.check_samples(found)
+        values = np.asarray(found.item[()])
+        units = text(attribute(found.item, "units"))
+        return {"path": path, "units": units, "values": json_array(values)}
+    except ScrayError as error:
+        return {"path": path, "error": error.message}
+    except Exception as error:
+        return {"path": path, "error": json_safe(str(error))}
+
+
+def _told(node: Node) -> dict[str, Any]:
+    return {"path": node.path, "shape": list(node.shape), "dtype": str(node.found.item.dtype)}

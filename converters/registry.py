@@ -1,0 +1,138 @@
+"""Which format module reads an input: the sensor guides, the content decides.
+
+Adding a format is one module with `probe` and `open_volume`, and one line in MODULES.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from converters.natural import natural_key
+from converters.sniff import KINDS, kind_of
+from converters.volume import Reader, Source, Volume
+from scray.errors import BadParameter, EmptyInput, Unsupported, WrongSensor
+from scray.sensors import read_sensor
+from scray.storage import inside
+
+MODULES = {"tiff": "tiff", "hdf5": "hdf5", "nexus": "nexus", "netcdf": "netcdf", "idx": "idx"}
+
+# What each sensor expects to find (kinds of content, best first) and the names such files usually have.
+_SENSORS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
+    "TIFF": (("tiff",), frozenset({".tif", ".tiff"})),
+    "TIFF RGB": (("tiff",), frozenset({".tif", ".tiff"})),
+    "HDF5": (("hdf5",), frozenset({".h5", ".hdf5", ".hdf", ".nxs", ".he5", ".nwb"})),
+    "4D_NEXUS": (("hdf5",), frozenset({".nxs", ".h5", ".hdf5", ".hdf"})),
+    "NETCDF": (("netcdf", "hdf5"), frozenset({".nc", ".nc4", ".cdf", ".mnc", ".nc3"})),
+    "IDX": (("idx", "midx"), frozenset({".idx", ".midx"})),
+    "OTHER": ((), frozenset()),
+}
+_CONVERTIBLE = {"idx": "idx", "hdf5": "hdf5", "netcdf": "netcdf", "tiff": "tiff"}
+
+_NAMES_A_DATASET = "one path or a comma list"
+KNOWN_PARAMETERS = {
+    "dataset": "HDF5, 4D_NEXUS: the dataset to convert, one path or a comma list; TIFF: the series, series[0]",
+    "variable": f"NETCDF: the variable to convert, {_NAMES_A_DATASET}",
+    "Xs": f"4D_NEXUS: coordinates of the slow scan axis, {_NAMES_A_DATASET}",
+    "Ys": f"4D_NEXUS: coordinates of the fast scan axis, {_NAMES_A_DATASET}",
+    "presample": f"4D_NEXUS: intensity before the sample, {_NAMES_A_DATASET}",
+    "postsample": f"4D_NEXUS: intensity behind the sample, {_NAMES_A_DATASET}",
+    "volume": f"4D_NEXUS: the volumes to convert, {_NAMES_A_DATASET}",
+    "time": "steps or axis: whether time becomes time steps or the slowest axis",
+    "codec": "zip, small, fast or raw: how blocks are compressed",
+    "profile": "local or cloud: block files or one object a block",
+} | {f"{name}_dataset": f"the same as {name}" for name in ("Xs", "Ys", "presample", "postsample", "volume")}
+
+
+def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
+    """The Source in these files (relative to `root`), by content; hidden files and `__MACOSX` are left out.
+
+    Raises BadParameter for an unknown parameter, EmptyInput for no data, WrongSensor where the content is nothing
+    that this sensor, or any other that is safe to assume, can stand for, and what the format's module raises.
+    """
+    sensor = read_sensor(sensor)
+    check_parameters(parameters)
+    if sensor not in _SENSORS:
+        raise Unsupported(f"The sensor {sensor} cannot be converted yet.")
+    names = tuple(sorted(filter(_visible, files), key=natural_key))
+    if not names:
+        raise EmptyInput("There is no file in the dataset.")
+    kinds = {name: kind_of(inside(root, Path(name))) for name in names}
+    wanted, suffixes = _SENSORS[sensor]
+    _check_names(kinds, wanted, suffixes, sensor)
+    kind = next((kind for kind in wanted if kind in kinds.values()), None) or _other_kind(kinds, sensor)
+    note = () if kind in wanted or not wanted else (f"The content is {KINDS[kind]}, not what {sensor} stands for.",)
+    module, chosen = _module(sensor, kind, root, names, kinds)
+    source: Source = module.probe(root, chosen, parameters)
+    return replace(source, notes=(*note, *_ignored(names, chosen), *source.notes))
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise BadParameter, listing the known ones, for a parameter that nothing here understands."""
+    unknown = sorted(set(parameters) - set(KNOWN_PARAMETERS))
+    if unknown:
+        known = ", ".join(sorted(KNOWN_PARAMETERS))
+        raise BadParameter(f"Unknown conversion parameters: {', '.join(unknown)[:200]}. Known are: {known}.")
+    if parameters.get("time", "steps") not in ("steps", "axis", "", None):
+        raise BadParameter(f"time={parameters['time']!r}: it is steps or axis.")
+
+
+def open_volume(root: Path, volume: Volume) -> Reader:
+    """A reader of a volume, by its format."""
+    reader: Reader = importlib.import_module(f"converters.{MODULES[volume.format]}").open_volume(root, volume)
+    return reader
+
+
+def _visible(name: str) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
+
+
+def _check_names(kinds: Mapping[str, str], wanted: tuple[str, ...], suffixes: frozenset[str], sensor: str) -> None:
+    """A file that by its name should be data but is not must not silently be left out of a stack."""
+    if set(kinds.values()) == {"empty"}:
+        raise EmptyInput(f"{next(iter(kinds))} is empty.")
+    if not set(wanted) & set(kinds.values()):
+        return
+    for name, kind in kinds.items():
+        if kind not in wanted and PurePosixPath(name).suffix.lower() in suffixes:
+            if kind == "empty":
+                raise EmptyInput(f"{name} is empty.")
+            raise WrongSensor(f"{name} is {KINDS[kind]}, which does not fit the sensor {sensor}.")
+
+
+def _other_kind(kinds: Mapping[str, str], sensor: str) -> str:
+    """What else the input is, where there is only one answer."""
+    found = sorted(set(kinds.values()) & set(_CONVERTIBLE))
+    if len(found) == 1:
+        return found[0]
+    name, kind = next(iter(kinds.items()))
+    if sensor == "OTHER":
+        raise Unsupported(f"{name} is {KINDS[kind]}, which cannot be converted yet.")
+    raise WrongSensor(f"{name} is {KINDS[kind]}, which does not fit the sensor {sensor}.")
+
+
+def _module(
+    sensor: str, kind: str, root: Path, names: tuple[str, ...], kinds: Mapping[str, str]
+) -> tuple[Any, tuple[str, ...]]:
+    """The module that reads this kind for this sensor, and the files it gets."""
+    chosen = tuple(name for name in names if kinds[name] == kind)
+    if kind in ("idx", "midx"):
+        return importlib.import_module("converters.idx"), names
+    if sensor == "4D_NEXUS" and kind == "hdf5":
+        return importlib.import_module("converters.nexus"), chosen
+    if sensor in ("NETCDF", "OTHER") and kind == "hdf5":
+        netcdf = importlib.import_module("converters.netcdf")
+        if netcdf.is_netcdf4(root, chosen[0]):
+            return netcdf, chosen
+    if kind == "netcdf":
+        both = tuple(name for name in names if kinds[name] in ("netcdf", "hdf5"))
+        return importlib.import_module("converters.netcdf"), both
+    return importlib.import_module(f"converters.{MODULES[_CONVERTIBLE[kind]]}"), chosen
+
+
+def _ignored(names: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:
+    rest = [name for name in names if name not in set(chosen)]
+    return (f"{len(rest)} other files are left out: {', '.join(rest[:20])}.",) if rest else ()
