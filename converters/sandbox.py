@@ -1,0 +1,189 @@
+"""Probing, planning and bricks in a sealed child process, so that a hostile file ends nothing but its own dataset.
+
+A child serves one dataset and is kept for all its tasks. One that crashes, exceeds its memory or says nothing for
+too long is killed with all it started, and its request is tried once more in a new child; then the input is to blame.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import json
+import os
+import pickle
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from converters.mark import Mark, read_mark
+from converters.prepare import Job
+from converters.run import load_plan
+from scray.errors import Incomplete, ReaderCrashed, ScrayError, TimedOut, Unsealed, every_error
+from scray.manifest import FileDigest
+
+SILENCE_SECONDS = 60.0
+PROBE_BYTES = 2 << 30
+WANTED = frozenset({"network", "reach", "memory"})
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_FAULTS")
+
+
+class Sandbox:
+    """One child: what it may read and write, and how much memory it may map beyond its libraries."""
+
+    program = "converters.child"
+
+    def __init__(self, read: Iterable[Path], write: Iterable[Path], memory_bytes: int) -> None:
+        self.limits = {
+            "read": [str(p.resolve()) for p in read],
+            "write": [str(p.resolve()) for p in write],
+            "memory_bytes": memory_bytes,
+        }
+        self._start()
+
+    def _start(self) -> None:
+        self.child = subprocess.Popen(
+            [sys.executable, "-m", self.program],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,  # select must see every line
+            env=_environment(),
+            cwd="/",
+        )
+        self._tell(self.limits)
+        self.force = frozenset(self._listen(SILENCE_SECONDS)["force"])
+
+    def call(self, request: dict[str, Any], silence_seconds: float = SILENCE_SECONDS) -> str:
+        """The result of a request; raises what the child raised, ReaderCrashed or TimedOut after a second try."""
+        try:
+            return self._once(request, silence_seconds)
+        except (ReaderCrashed, TimedOut):
+            self.close()
+            self._start()
+        try:
+            return self._once(request, silence_seconds)
+        except (ReaderCrashed, TimedOut):
+            self.close()
+            raise
+
+    def _once(self, request: dict[str, Any], silence_seconds: float) -> str:
+        self._tell(request)
+        while "alive" in (answer := self._listen(silence_seconds)):
+            pass
+        if "error" in answer:
+            raise _error(answer["error"], answer["message"])
+        return str(answer["done"])
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        assert self.child.stdin
+        with suppress(BrokenPipeError):  # it died: the answer will tell how
+            self.child.stdin.write(json.dumps(message).encode() + b"\n")
+            self.child.stdin.flush()
+
+    def _listen(self, silence_seconds: float) -> dict[str, Any]:
+        assert self.child.stdout
+        if not select.select([self.child.stdout], [], [], silence_seconds)[0]:
+            raise TimedOut(f"Reading the file made no progress for {silence_seconds:.0f} seconds.")
+        line = self.child.stdout.readline()
+        if not line:
+            raise ReaderCrashed(f"Reading the file ended its process ({_how(self.child.wait())}).")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    @property
+    def alive(self) -> bool:
+        return self.child.poll() is None
+
+    def close(self) -> None:
+        """End the child and all that it started."""
+        if self.alive:
+            with suppress(ProcessLookupError):
+                os.killpg(self.child.pid, signal.SIGKILL)
+            self.child.kill()
+        self.child.wait()
+        for pipe in (self.child.stdin, self.child.stdout):
+            assert pipe
+            with suppress(BrokenPipeError):
+                pipe.close()
+
+
+def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, required: bool = False) -> Path:
+    """`converters.prepare.prepare` in a child of its own: within 60 s and 2 GiB."""
+    staging_parent.mkdir(parents=True, exist_ok=True)
+    box = Sandbox([job.root], [staging_parent], PROBE_BYTES)
+    try:
+        _require(box, required)
+        parcel = base64.b64encode(pickle.dumps((job, inputs))).decode()
+        return Path(box.call({"do": "prepare", "job": parcel, "parent": str(staging_parent.resolve())}))
+    finally:
+        box.close()
+
+
+_kept: dict[Path, Sandbox] = {}
+
+
+def perform(staging: Path, task_id: str, *, required: bool = False) -> Mark:
+    """`converters.run.perform` in this process's child for the dataset."""
+    box = _box_for(staging)
+    _require(box, required)
+    box.call({"do": "perform", "staging": str(staging.resolve()), "task": task_id})
+    mark = read_mark(staging, task_id)
+    if mark is None:
+        raise Incomplete(f"The mark of {task_id} vanished.")
+    return mark
+
+
+def _box_for(staging: Path) -> Sandbox:
+    box = _kept.get(staging)
+    if box and box.alive:
+        return box
+    end_all()
+    plan = load_plan(staging)
+    memory = max((task.memory_bytes for task in plan.tasks), default=0)
+    box = _kept[staging] = Sandbox([Path(plan.root)], [staging], memory)
+    return box
+
+
+def end_all() -> None:
+    """End the kept child, as another dataset is begun or this process ends."""
+    while _kept:
+        _kept.popitem()[1].close()
+
+
+atexit.register(end_all)
+
+
+def _require(box: Sandbox, required: bool) -> None:
+    missing = WANTED - box.force
+    if required and missing:
+        raise Unsealed(f"SCRAY_SANDBOX=required, but the kernel gives no limit on: {', '.join(sorted(missing))}.")
+
+
+def _environment() -> dict[str, str]:
+    """No secret reaches a child."""
+    here = str(Path(__file__).resolve().parents[1])
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": here,
+        "HOME": "/nonexistent",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "1",
+        "HDF5_USE_FILE_LOCKING": "FALSE",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _error(code: str, message: str) -> Exception:
+    if code == "gone":
+        return FileNotFoundError(message)
+    return next((cls for cls in every_error() if cls.code == code), ScrayError)(message)
+
+
+def _how(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"exit status {status}"

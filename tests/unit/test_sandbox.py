@@ -1,0 +1,248 @@
+"""The sealed child: what a hostile file can reach, and what becomes of the process that read it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import tifffile
+
+from converters import child, confine, sandbox
+from converters.prepare import Job, find_files
+from converters.run import execute, load_plan
+from converters.sandbox import Sandbox
+from scray.errors import BadInput, ReaderCrashed, ScrayError, StorageError, TimedOut, TooLarge, Unsealed
+from scray.manifest import digest_file
+from tests.trees import tree_digests
+
+MIB = 1 << 20
+
+
+class HostileSandbox(Sandbox):
+    program = "tests.hostile_child"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    inputs, staging = tmp_path / "upload", tmp_path / "staging"
+    inputs.mkdir()
+    staging.mkdir()
+    (inputs / "data.txt").write_text("samples")
+    return inputs, staging
+
+
+@pytest.fixture
+def box(folders: tuple[Path, Path]) -> Iterator[Sandbox]:
+    made = HostileSandbox([folders[0]], [folders[1]], 256 * MIB)
+    yield made
+    made.close()
+
+
+def test_a_crash_is_tried_once_more_and_then_the_input_is_to_blame(box: Sandbox, folders: tuple[Path, Path]) -> None:
+    assert box.call({"do": "crash_once", "note": str(folders[1] / "note")}) == "second try"
+    with pytest.raises(ReaderCrashed, match="SIGSEGV") as caught:
+        box.call({"do": "crash"})
+    assert not caught.value.transient
+    assert not box.alive
+
+
+def test_an_endless_loop_is_ended_with_all_it_started(box: Sandbox, folders: tuple[Path, Path]) -> None:
+    note = folders[1] / "note"
+    with pytest.raises(TimedOut, match="no progress"):
+        box.call({"do": "hang_with_company", "note": str(note)}, silence_seconds=1.5)
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(int(note.read_text())) and _state(int(note.read_text())) != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the company lives on"
+        time.sleep(0.05)
+
+
+def _state(pid: int) -> str:
+    try:
+        return str(psutil.Process(pid).status())
+    except psutil.NoSuchProcess:
+        return str(psutil.STATUS_ZOMBIE)
+
+
+def test_long_work_that_shows_progress_is_left_alone(box: Sandbox) -> None:
+    assert box.call({"do": "work_long"}, silence_seconds=1.8) == "done"
+
+
+def test_an_allocation_bomb_meets_its_limit(box: Sandbox) -> None:
+    assert box.call({"do": "bomb", "bytes": 100 * MIB}) == str(100 * MIB)
+    with pytest.raises(TooLarge, match="more memory"):
+        box.call({"do": "bomb", "bytes": 8 << 30})
+    assert box.alive
+
+
+@pytest.mark.skipif(confine.abi() < 1, reason="this kernel has no Landlock")
+def test_only_the_dataset_can_be_read_and_only_staging_written(box: Sandbox, folders: tuple[Path, Path]) -> None:
+    inputs, staging = folders
+    secret = inputs.parent / "secret.txt"
+    secret.write_text("a token")
+    assert box.call({"do": "read", "path": str(inputs / "data.txt")}) == "samples"
+    assert box.call({"do": "write", "path": str(staging / "out")}) == "written"
+    (inputs / "link").symlink_to(secret)
+    for forbidden in (secret, inputs / "link", Path("/etc/passwd"), Path("/proc/1/environ")):
+        with pytest.raises(StorageError, match="denied"):
+            box.call({"do": "read", "path": str(forbidden)})
+    for forbidden in (inputs / "data.txt", secret, staging.parent / "new", Path("/tmp/scray-escape")):
+        with pytest.raises(StorageError, match="denied"):
+            box.call({"do": "write", "path": str(forbidden)})
+    assert (inputs / "data.txt").read_text() == "samples"
+
+
+def test_there_is_no_network(box: Sandbox) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ScrayError):
+        box.call({"do": "connect", "port": server.getsockname()[1]})
+
+
+def test_no_secret_is_in_its_environment(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "planted-secret")
+    monkeypatch.setenv("MONGO_URL", "mongodb://user:planted-secret@host")
+    made = HostileSandbox([folders[0]], [folders[1]], 64 * MIB)
+    try:
+        assert "planted-secret" not in made.call({"do": "environment"})
+    finally:
+        made.close()
+
+
+def test_what_a_library_prints_is_no_answer(box: Sandbox) -> None:
+    assert box.call({"do": "chatter"}) == "answer"
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from converters.sandbox import Sandbox
+box = Sandbox([Path(sys.argv[1])], [], 1 << 20)
+print(box.child.pid, flush=True)
+time.sleep(3600)
+"""
+
+
+def test_it_dies_with_its_parent(folders: tuple[Path, Path]) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, str(folders[0])], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        assert psutil.pid_exists(pid)
+        parent.kill()
+        parent.wait()
+        deadline = time.monotonic() + 10
+        while psutil.pid_exists(pid) and _state(pid) != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, "the child outlives its parent"
+            time.sleep(0.05)
+
+
+def test_a_seal_that_is_required_and_missing_is_refused(box: Sandbox) -> None:
+    box.force = frozenset({"memory"})
+    sandbox._require(box, required=False)
+    with pytest.raises(Unsealed, match="network, reach"):
+        sandbox._require(box, required=True)
+
+
+# --- the real child ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Job:
+    path = tmp_path / "in" / "stack.tif"
+    path.parent.mkdir()
+    tifffile.imwrite(path, np.arange(20 * 30 * 40, dtype="<u2").reshape(20, 30, 40), compression="zlib")
+    root, files = find_files([path])
+    return Job(root, files, "TIFF")
+
+
+def test_prepare_and_perform_in_the_child_give_what_they_give_outside(stack: Job, tmp_path: Path) -> None:
+    from converters import prepare, run
+
+    inputs = tuple(digest_file(stack.root, f) for f in stack.files)
+    sealed = sandbox.prepare(stack, inputs, tmp_path / "sealed")
+    plain = prepare.prepare(stack, inputs, tmp_path / "plain")
+    assert load_plan(sealed) == load_plan(plain)
+    for task in load_plan(sealed).tasks:
+        mark = sandbox.perform(sealed, task.id)
+        assert mark.verified
+        assert sandbox.perform(sealed, task.id).files == mark.files
+    execute(plain, run.Serial())
+    assert tree_digests(sealed / "tree") == tree_digests(plain / "tree")
+    sandbox.end_all()
+
+
+def test_a_broken_file_is_an_error_of_its_own_kind_and_the_child_serves_on(stack: Job, tmp_path: Path) -> None:
+    (stack.root / "stack.tif").write_bytes(b"II*\0" + b"\xff" * 100)
+    inputs = tuple(digest_file(stack.root, f) for f in stack.files)
+    with pytest.raises(BadInput):
+        sandbox.prepare(stack, inputs, tmp_path / "staging")
+    assert not list((tmp_path / "staging").iterdir())
+
+
+def test_staging_that_was_taken_away_is_file_not_found(stack: Job, tmp_path: Path) -> None:
+    inputs = tuple(digest_file(stack.root, f) for f in stack.files)
+    staging = sandbox.prepare(stack, inputs, tmp_path / "staging")
+    task = load_plan(staging).tasks[0].id
+    (staging / "tree").rename(tmp_path / "tree")
+    with pytest.raises(FileNotFoundError):
+        sandbox.perform(staging, task)
+    sandbox.end_all()
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (BadInput("no"), "bad-input"),
+        (MemoryError(), "too-large"),
+        (FileNotFoundError("x"), "gone"),
+        (PermissionError("x"), "storage"),
+        (ZeroDivisionError("x"), "internal"),
+    ],
+)
+def test_every_failure_becomes_an_answer(raised: Exception, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(request: dict[str, object], pulse: object) -> str:
+        raise raised
+
+    monkeypatch.setitem(child.REQUESTS, "fail", fail)
+    assert child.answer({"do": "fail"}, io.StringIO())["error"] == code
+    with pytest.raises(FileNotFoundError if code == "gone" else ScrayError):
+        raise sandbox._error(code, "message")
+
+
+def test_the_pulse_beats_at_most_once_a_second() -> None:
+    out = io.StringIO()
+    pulse = child._Pulse(out)
+    pulse()
+    assert not out.getvalue()
+    pulse.last -= 2
+    pulse()
+    pulse()
+    assert [json.loads(line) for line in out.getvalue().splitlines()] == [{"alive": True}]
+
+
+def test_without_landlock_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(confine, "abi", lambda: 0)
+    assert confine.restrict([], []) is False
+    with pytest.raises(OSError, match="Operation not permitted"):
+        _fail_with(1)
+
+
+def _fail_with(code: int) -> None:
+    import ctypes
+
+    ctypes.set_errno(code)
+    confine._checked(-1)
+
+
+def test_signals_are_named() -> None:
+    assert sandbox._how(-signal.SIGKILL) == "SIGKILL"
+    assert sandbox._how(3) == "exit status 3"
+    assert os.environ.get("PATH") == sandbox._environment().get("PATH")
