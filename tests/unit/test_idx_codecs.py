@@ -8,7 +8,7 @@ import zlib
 import lz4.block
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scray.errors import BadInput, BadParameter, TruncatedInput, Unsupported
@@ -41,6 +41,7 @@ def test_fast_is_a_bare_lz4_block() -> None:
     assert lz4.block.decompress(stored, uncompressed_size=BLOCK.nbytes) == BLOCK.tobytes()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["zip", "small", "fast", "raw"]), st.integers(1, 40))
 def test_sizes_are_exact(data: bytes, codec: str, off: int) -> None:
     stored, number = codecs.encode(codec, data), codecs.flag(codec)
@@ -52,6 +53,7 @@ def test_sizes_are_exact(data: bytes, codec: str, off: int) -> None:
             codecs.decode(number, stored, max(0, len(data) - off))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8), st.binary(max_size=200), st.integers(0, 5000))
 def test_any_payload_ends_in_bytes_or_a_clear_error(number: int, payload: bytes, size: int) -> None:
     with contextlib.suppress(BadInput, Unsupported):

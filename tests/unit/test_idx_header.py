@@ -298,6 +298,7 @@ def headers(draw: st.DrawFn) -> Header:
     )
 
 
+@settings(deadline=None)
 @given(headers())
 def test_what_is_written_is_read_back(written: Header) -> None:
     assert Header.parse(written.format()) == written
@@ -311,12 +312,13 @@ def attempt(text: str) -> None:
         pass
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_ends_in_a_header_or_a_clear_error(text: str) -> None:
     attempt("(version)\n" + text)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from([CAT_RGB, TWO_FIELDS]), st.data())
 def test_any_damage_ends_in_a_header_or_a_clear_error(text: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
@@ -330,6 +332,7 @@ def test_any_damage_ends_in_a_header_or_a_clear_error(text: str, data: st.DataOb
     attempt(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=80), max_size=12))
 def test_field_names_are_plain_and_unique(originals: list[str]) -> None:
     made = field_names(originals)

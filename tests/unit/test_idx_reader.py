@@ -277,7 +277,7 @@ def test_filters_are_not_read(two_files: Path) -> None:
         Dataset.open(two_files).read()
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 700), junk=st.binary(min_size=1, max_size=12))
 def test_any_damage_ends_in_samples_or_a_clear_error(two_files: Path, at: int, junk: bytes) -> None:
     block_file = two_files.parent / "visus" / "0000.bin"
@@ -292,6 +292,7 @@ def test_any_damage_ends_in_samples_or_a_clear_error(two_files: Path, at: int, j
         block_file.write_bytes(whole)
 
 
+@settings(deadline=None)
 @given(st.text("01234", min_size=2, max_size=14), st.integers(0, 6))
 def test_every_point_of_the_lattice_is_in_one_block_once(letters: str, bits: int) -> None:
     axes = int(max(letters)) + 1
@@ -309,6 +310,7 @@ def test_every_point_of_the_lattice_is_in_one_block_once(letters: str, bits: int
     assert (seen == 1).all()
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_blocks_of_a_box_are_those_that_touch_it(data: st.DataObject) -> None:
     letters = data.draw(st.text("012", min_size=3, max_size=11).filter(lambda t: "2" in t))
