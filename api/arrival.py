@@ -111,7 +111,7 @@ class Arrival:
         if self.enrolment is None or self._concluded:
             return
         record = self._backend.uploads.get(self.job_id)
-        state = CANCELLED if isinstance(error, Cancelled) else FAILED
+        state = CANCELLED if record["cancel"] else FAILED
         if end_failed(self._backend, record, error, state):
             self._conclude()
 

@@ -101,14 +101,21 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ScrayError)
     if STATUS_OF.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error)
-    return problem_of(error)
+    return _hang_up(request, problem_of(error))
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+def _hang_up(request: Request, answer: JSONResponse) -> JSONResponse:
+    """End the connection where the rest of a refused body is not worth reading."""
+    if getattr(request.state, "hang_up", bool)():
+        answer.headers["Connection"] = "close"
+    return answer
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     errors = [_field_error(found) for found in error.errors()]
     detail = "; ".join(f"{found['loc'][-1]}: {found['msg']}" for found in errors)
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidField.code, detail, errors=errors)
+    return _hang_up(request, problem(HTTPStatus.UNPROCESSABLE_ENTITY, InvalidField.code, detail, errors=errors))
 
 
 def _field_error(found: Mapping[str, Any]) -> dict[str, Any]:
