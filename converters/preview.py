@@ -1,0 +1,93 @@
+"""A small picture of a dataset: its middle slice, from a coarse level, so that it costs next to nothing."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+from converters.volume import Array
+from scray.idx.hz import Shape
+from scray.idx.reader import Box, Dataset
+
+MAX_PIXELS = 512
+STRIP_PIXELS = 64  # the height of the picture of a 1-D dataset
+PERCENTILES = (1.0, 99.0)
+
+
+def preview(dataset: Dataset, fills: Iterable[float] = ()) -> bytes:
+    """A PNG of at most 512 × 512 pixels of the first field, at the middle time step.
+
+    The slowest axes are cut in their middle. Numbers are stretched between their 1st and 99th percentile, leaving out
+    NaN, infinities and `fills`, which become black; three or four components of uint8 are shown as they are (RGB).
+    Deterministic. Raises what reading raises.
+    """
+    shape = dataset.header.shape
+    size = _pixels(shape[-2:])
+    level = _level(dataset, size)
+    steps = list(dataset.header.steps())
+    plane = dataset.read(_slice(dataset, level), steps[len(steps) // 2], 0, level)
+    components = dataset.header.fields[0].components
+    picture = plane.reshape((*_picture_shape(plane, components), components))
+    image = Image.fromarray(_bytes(picture, tuple(fills)))
+    image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def _pixels(shape: Shape) -> Shape:
+    """Height and width, in proportion."""
+    height, width = shape if len(shape) == 2 else (STRIP_PIXELS, shape[0])
+    scale = min(1.0, MAX_PIXELS / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _level(dataset: Dataset, size: Shape) -> int:
+    """The coarsest level with a sample for every pixel."""
+    shape = dataset.header.shape[-2:]
+    for level in range(dataset.header.max_level):
+        stride = dataset.hz.stride(level)[-2:]
+        if all(-(-n // s) >= p for n, s, p in zip(shape, stride, size[-len(shape) :], strict=True)):
+            return level
+    return dataset.header.max_level
+
+
+def _slice(dataset: Dataset, level: int) -> Box:
+    """The box of one sample of that level in the middle of the slow axes, all of the last two."""
+    stride = dataset.hz.stride(level)
+    box = []
+    for axis, (low, high) in enumerate(dataset.box):
+        middle = max(-(-low // stride[axis]), (low + high) // 2 // stride[axis]) * stride[axis]
+        box.append((low, high) if axis >= len(stride) - 2 else (middle, middle + 1))
+    return tuple(box)
+
+
+def _picture_shape(plane: Array, components: int) -> Shape:
+    space = plane.shape[:-1] if components > 1 else plane.shape
+    return (math.prod(space[:-1]), space[-1])
+
+
+def _bytes(picture: Array, fills: tuple[float, ...]) -> Array:
+    """uint8, (height, width) or (height, width, 3)."""
+    colour = picture.shape[-1] in (3, 4)
+    shown = picture[..., :3] if colour else picture[..., 0]
+    if colour and picture.dtype == np.uint8:
+        return np.ascontiguousarray(shown)
+    numbers = shown.astype(np.float64)
+    known = np.isfinite(numbers)
+    for fill in fills:
+        known &= shown != fill
+    if not known.any():
+        return np.zeros(shown.shape, np.uint8)
+    low, high = np.percentile(numbers[known], PERCENTILES)
+    if low == high:
+        low, high = numbers[known].min(), numbers[known].max()
+    span = high - low
+    if not 0 < span < np.inf:
+        return np.where(known, np.uint8(128), np.uint8(0))
+    scaled = np.clip((np.where(known, numbers, low) - low) / span, 0, 1)
+    return np.where(known, np.rint(scaled * 255), 0).astype(np.uint8)
