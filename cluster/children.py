@@ -1,7 +1,7 @@
 """The processes of a local stack: started so that they die with their parent, ended so that none stays behind.
 
-Every process of a stack carries `SCRAY_STACK_ID=<random>` in its environment. What has that mark is ours to end, whoever
-its parent is by now; nothing else ever is.
+Every process of a stack carries `SCRAY_STACK_ID=<random>` in its environment. What has that mark is ours to end,
+whoever its parent is by now; nothing else ever is.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def marked(stack_id: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
-            if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                if process.environ().get(MARK) == stack_id:
-                    found.append(process)
+            alive = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            if alive and process.environ().get(MARK) == stack_id:
+                found.append(process)
     return found
 
 

@@ -1,7 +1,7 @@
 """The embedded database: SecantusDB, a MongoDB-speaking server, as a process of its own where MONGO_URL is unset.
 
-It is never imported: it lives in an environment of its own (`.venv-db`) behind a socket. Its URL carries `retryWrites=false`,
-which this server needs to stay fast; idempotent writes are retried by the code that makes them.
+It is never imported: it lives in an environment of its own (`.venv-db`) behind a socket. Its URL carries
+`retryWrites=false`, which this server needs to stay fast; idempotent writes are retried by the code that makes them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class NoDatabase(ScrayError):
-    """No database: set MONGO_URL to a MongoDB server (mongodb://host:27017), or run `make .venv-db` for the embedded one."""
+    """No database: set MONGO_URL to a MongoDB server (mongodb://host), or run `make .venv-db` for the embedded one."""
 
     code = "no-database"
 

@@ -105,7 +105,7 @@ def environment(base: Mapping[str, str], token_file: Path) -> dict[str, str]:
 def write_token(path: Path) -> None:
     """A new random token, readable by the owner alone from its first byte on."""
     path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
 
 
@@ -121,5 +121,3 @@ def temporary_folder(data: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     return folder
-
-

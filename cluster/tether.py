@@ -1,4 +1,4 @@
-"""Run a command that ends when its parent does: `python -S tether.py PARENT_PID COMMAND…` (Linux; elsewhere a plain exec).
+"""Run a command that ends when its parent does: `python -S tether.py PARENT_PID COMMAND…` (elsewhere a plain exec).
 
 A file of its own, importing next to nothing: it stands between the stack and each of its children, and costs ~15 ms.
 """

@@ -1,0 +1,171 @@
+"""The driver: a thin actor that claims datasets, runs a thread for each, and keeps their leases.
+
+Everything it knows can be rebuilt from the database and the disk; killing it loses nothing but time. What it does next
+is decided by `scray.reconcile`, which is pure; here it is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any
+
+from cluster import reaping
+from cluster.conversion import Conversion, Desk
+from cluster.flights import cluster_cpus
+from cluster.version import code_version
+from scray.catalog import Catalog, connect
+from scray.errors import DatabaseError
+from scray.queue import Claim, Queue
+from scray.reconcile import (
+    BEATS_A_LEASE,
+    Action,
+    Beat,
+    Expire,
+    Forget,
+    Leave,
+    Reap,
+    Renew,
+    Snapshot,
+    Stop,
+    Take,
+    Work,
+    decide,
+)
+from scray.settings import Settings, load_settings
+
+log = logging.getLogger(__name__)
+DATASETS_PER_CPU = 2  # while one waits for its last brick, another fills the workers
+
+
+@dataclass
+class Held:
+    """A conversion and what the driver knows of its lease."""
+
+    conversion: Conversion
+    work: Work
+
+
+class Driver:
+    """Works on the datasets of one queue until it is drained or killed. Its methods answer while it works."""
+
+    def __init__(self, name: str) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        settings = load_settings()
+        database = connect(settings.mongo_url, settings.db_name)
+        queue = Queue(database, lease_seconds=settings.lease_seconds)
+        self.desk = Desk(queue, Catalog(database), settings, settings.storage())
+        self.desk.storage.create()
+        self.owner = owner_name(name, settings)
+        self.version = code_version()
+        self.held: dict[str, Held] = {}
+        self.left = threading.Event()
+        slots = DATASETS_PER_CPU * (settings.workers or cluster_cpus())
+        self.state = Snapshot((), slots, settings.lease_seconds, settings.poll_seconds)
+        self.adopted = False
+        threading.Thread(target=self._live, name="driver", daemon=True).start()
+
+    def about(self) -> dict[str, Any]:
+        """Who it is and what it works on."""
+        return {"owner": self.owner, "version": self.version, "pid": os.getpid(), "datasets": sorted(self.held)}
+
+    def drain(self, seconds: float) -> bool:
+        """Claim nothing more and give everything back; whether that was done in time."""
+        self.state = replace(self.state, draining=True)
+        return self.left.wait(seconds)
+
+    # --- the loop ------------------------------------------------------------------------------------
+
+    def _live(self) -> None:
+        while not self.left.is_set():
+            try:
+                self._round()
+            except DatabaseError as error:
+                log.warning("%s", error.message)
+            except Exception:
+                log.exception("a round of the driver failed")
+            time.sleep(self.desk.settings.poll_seconds)
+
+    def _round(self) -> None:
+        if not self.adopted:
+            self._adopt()
+        for held in self.held.values():
+            self._look_at(held)
+        works = tuple(held.work for held in self.held.values())
+        for action in decide(replace(self.state, works=works), time.monotonic()):
+            self._perform(action)
+
+    def _adopt(self) -> None:
+        """A restarted driver goes on with what it held, at once."""
+        asked = time.monotonic()
+        for claim in self.desk.queue.adopt(self.owner):
+            self._begin(claim, asked)
+        self.adopted = True
+
+    def _look_at(self, held: Held) -> None:
+        conversion = held.conversion
+        wanted = not conversion.ended and self.desk.queue.cancel_wanted(conversion.claim)
+        lost = held.work.lost or conversion.order == "lost"
+        held.work = replace(held.work, cancel_wanted=wanted, lost=lost, ended=conversion.ended)
+
+    def _perform(self, action: Action) -> None:
+        now = time.monotonic()
+        match action:
+            case Renew(uuid):
+                self._renew(self.held[uuid], now)
+            case Stop(uuid, order):
+                self.held[uuid].conversion.stop(order)
+                self.held[uuid].work = replace(self.held[uuid].work, ordered=order)
+            case Forget(uuid):
+                del self.held[uuid]
+            case Take(count):
+                self._take(count, now)
+            case Beat():
+                self.desk.catalog.beat(self.owner, self._pulse())
+                self.state = replace(self.state, beat_at=now)
+            case Expire():
+                self.desk.queue.expire()
+                self.state = replace(self.state, expired_at=now)
+            case Reap():
+                reaping.reap(self.desk, set(self.held))
+                self.state = replace(self.state, reaped_at=now)
+            case Leave():
+                self.left.set()
+
+    def _renew(self, held: Held, now: float) -> None:
+        held.work = replace(held.work, tried_at=now)
+        if self.desk.queue.renew(held.conversion.claim):
+            held.work = replace(held.work, renewed_at=now)
+        else:
+            held.work = replace(held.work, lost=True)
+
+    def _take(self, count: int, now: float) -> None:
+        for _ in range(count):
+            running = Counter(held.conversion.claim.dataset.user for held in self.held.values())
+            asked = time.monotonic()
+            claim = self.desk.queue.claim(self.owner, owners_running=running)
+            if claim is None:
+                break
+            self._begin(claim, asked)
+        self.state = replace(self.state, claimed_at=now)
+
+    def _begin(self, claim: Claim, asked: float) -> None:
+        conversion = Conversion(claim, self.desk)
+        self.held[claim.uuid] = Held(conversion, Work(claim.uuid, renewed_at=asked))
+        conversion.start()
+
+    def _pulse(self) -> dict[str, Any]:
+        period = self.desk.settings.lease_seconds / BEATS_A_LEASE
+        return {**self.about(), "period_seconds": period, "host": socket.gethostname(), "slots": self.state.slots}
+
+
+def owner_name(name: str, settings: Settings) -> str:
+    """The same after every restart, another on each host and for each data folder."""
+    folder = sha256(str(settings.storage().converted).encode()).hexdigest()[:6]
+    return f"{name}@{socket.gethostname()}-{folder}"

@@ -1,0 +1,148 @@
+"""`scray convert`, `verify`, `info`: on files and folders alone, without server or database."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster import show
+from cluster.show import Json
+from scray.errors import BadParameter
+
+if TYPE_CHECKING:
+    from converters.convert import Progress, Report
+    from converters.run import Executor
+
+
+class ExecutorName(StrEnum):
+    serial = "serial"
+    ray = "ray"
+
+
+class Codec(StrEnum):
+    zip = "zip"
+    small = "small"
+    fast = "fast"
+    raw = "raw"
+
+
+class Profile(StrEnum):
+    local = "local"
+    cloud = "cloud"
+
+
+Paths = Annotated[list[Path], typer.Argument(help="Files and folders of one dataset.", show_default=False)]
+Sensor = Annotated[
+    str, typer.Option(help="What the files are: TIFF, NETCDF, HDF5, 4D_NEXUS, IDX, …", show_default=False)
+]
+Result = Annotated[Path, typer.Argument(help="The folder of a result.", exists=True, file_okay=False)]
+Param = Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help="A conversion parameter; repeatable.")]
+
+
+@show.command
+def convert(
+    paths: Paths,
+    sensor: Sensor,
+    out: Annotated[Path, typer.Option(help="The folder of the result; appears whole.", show_default=False)],
+    executor: Annotated[ExecutorName, typer.Option(help="Where the work is done.")] = ExecutorName.serial,
+    codec: Annotated[Codec, typer.Option(help="How blocks are compressed.")] = Codec.zip,
+    profile: Annotated[Profile, typer.Option(help="Block files, or one object a block.")] = Profile.local,
+    param: Param = None,
+    memory: Annotated[str, typer.Option(help="Memory of one task, like 1GiB.")] = "1GiB",
+    no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not read back what was written.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Convert files into a dataset, here and now: no server, no database. Goes on where a killed run stopped."""
+    from converters.convert import convert as run
+    from converters.plan import Choices
+    from converters.prepare import Job, find_files
+    from scray.sensors import read_sensor
+    from scray.settings import read_size
+
+    workers = os.cpu_count() or 1
+    choices = Choices(codec.value, profile.value, read_size(memory), workers, verify=not no_verify)
+    root, files = find_files(paths)
+    job = Job(root, files, read_sensor(sensor), read_parameters(param or []), choices)
+    with _executor(executor) as chosen, show.Progress(as_json=as_json) as progress:
+        report = run(job, out, chosen, lambda at: _show(progress, out.name, at))
+    document = summary(report)
+    show.result(document, _sentence(document), as_json=as_json)
+
+
+def _show(progress: show.Progress, name: str, at: Progress) -> None:
+    progress.update(name, at.stage, at.done_bytes, at.total_bytes)
+
+
+@contextmanager
+def _executor(name: ExecutorName) -> Iterator[Executor]:
+    if name is ExecutorName.serial:
+        from converters.run import Serial
+
+        yield Serial()
+        return
+    from cluster.local_ray import connected
+
+    with connected():
+        from cluster.executor import RayExecutor
+
+        yield RayExecutor()
+
+
+def read_parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """`K=V` pairs; a value that is JSON (a number, true, a list) is taken as that. BadParameter without a `=`."""
+    parameters = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise BadParameter(f"{pair!r} is not of the form K=V.")
+        try:
+            parameters[key] = json.loads(value)
+        except ValueError:
+            parameters[key] = value
+    return parameters
+
+
+def summary(report: Report) -> dict[str, Any]:
+    """What a conversion did, for people and programs."""
+    return {
+        "out": str(report.out),
+        "plan": report.plan.digest,
+        "datasets": [{"name": grid.name, "shape": list(grid.shape), "steps": grid.steps} for grid in report.plan.grids],
+        "tasks": report.tasks,
+        "bytes_in": report.bytes_in,
+        "bytes_out": report.bytes_out,
+        "seconds": round(report.seconds, 3),
+        "bytes_per_second": round(report.bytes_in / max(report.seconds, 1e-9)),
+        "stages": {name: round(spent, 3) for name, spent in report.stages.items()},
+        "verified": report.plan.choices.verify,
+    }
+
+
+def _sentence(document: dict[str, Any]) -> str:
+    sizes = f"{show.size(document['bytes_in'])} -> {show.size(document['bytes_out'])}"
+    verified = "verified" if document["verified"] else "not verified"
+    speed = f"{show.size(document['bytes_per_second'])}/s"
+    return f"{document['out']}: {sizes}, {document['seconds']:.1f} s, {speed}, {verified}"
+
+
+@show.command
+def verify(
+    folder: Result,
+    against: Annotated[list[Path] | None, typer.Option(help="The source: compare every sample.", exists=True)] = None,
+    as_json: Json = False,
+) -> None:
+    """Check a result: manifest, headers, every block; with --against also every sample."""
+    pass
+
+
+@show.command
+def info(folder: Result, as_json: Json = False) -> None:
+    """What a result holds."""
+    pass

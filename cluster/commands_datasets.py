@@ -1,0 +1,122 @@
+"""`scray upload`, `watch`, `cancel`: datasets of a running stack, through its API."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster import show
+from cluster.commands_convert import Param, Paths, Sensor, read_parameters
+from cluster.show import Json
+from cluster.state import DEFAULT_DATA, Data, api_address
+from scray.errors import BadRequest
+from scray.status import Status, read_status
+
+if TYPE_CHECKING:
+    from scray.client import Client
+
+Identifier = Annotated[str, typer.Argument(help="UUID of the dataset (or its id, slug or name).", show_default=False)]
+Address = Annotated[str, typer.Option("--api", help="The API; else that of the local stack.")]
+User = Annotated[str, typer.Option("--user", help="Whose dataset it is: an e-mail address.")]
+
+
+@show.command
+def upload(
+    paths: Paths,
+    sensor: Sensor,
+    name: Annotated[str, typer.Option(help="What the dataset is called; else as the first path.")] = "",
+    param: Param = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is converted.")] = False,
+    user: User = "",
+    data: Data = DEFAULT_DATA,
+    api: Address = "",
+    as_json: Json = False,
+) -> None:
+    """Send files and folders as one dataset."""
+    from scray.sensors import read_sensor
+
+    for path in paths:
+        if not path.exists():
+            raise BadRequest(f"{path} does not exist.")
+    name = name or paths[0].resolve().stem
+    fields = {"sensor": read_sensor(sensor), "name": name, "user_email": user or f"{getpass.getuser()}@localhost"}
+    with connect(data, api) as client, show.Progress(as_json=as_json) as progress:
+        dataset = send(client, paths, {**fields, "parameters": read_parameters(param or [])}, progress)
+        if not wait:
+            show.result({"dataset_uuid": dataset, "name": name}, dataset, as_json=as_json)
+            return
+        follow(client, dataset, name, progress)
+        outcome = client.dataset(dataset)
+    _report(outcome, as_json=as_json)
+
+
+@show.command
+def watch(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
+    """Follow a dataset until it has ended; exit code 1 where it failed."""
+    with connect(data, api) as client, show.Progress(as_json=as_json) as progress:
+        follow(client, identifier, identifier, progress)
+        outcome = client.dataset(identifier)
+    _report(outcome, as_json=as_json)
+
+
+@show.command
+def cancel(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
+    """Stop what is being done with a dataset."""
+    with connect(data, api) as client:
+        dataset = client.status(identifier)["dataset_uuid"]
+        client.cancel(f"upload_{dataset}")
+    show.result({"dataset_uuid": dataset, "cancelled": True}, f"{dataset} is being cancelled", as_json=as_json)
+
+
+def connect(data: Path, api: str) -> Client:
+    """A client of the API named by an option, or of the stack that runs on the data folder."""
+    from scray.client import Client
+
+    return Client(api or api_address(data), os.environ.get("SCRAY_API_TOKEN"))
+
+
+def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progress: show.Progress) -> str:
+    """Upload all paths as one dataset; its UUID."""
+    name, total, done = fields["name"], sum(map(_size, paths)), 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress.update(name, "uploading", done, total)
+
+    if len(paths) == 1:
+        return client.upload_path(paths[0], on_progress=count, **fields).dataset_uuid
+    dataset = str(uuid.uuid4())
+    for number, path in enumerate(paths):
+        more: dict[str, Any] = {"dataset_identifier": dataset, "add_to_existing": number > 0}
+        client.upload_path(path, on_progress=count, **fields, **more)
+    return dataset
+
+
+def follow(client: Client, identifier: str, name: str, progress: show.Progress) -> None:
+    """Show a dataset's way until its end."""
+    for found in client.watch(identifier):
+        stage = found["stage"] if found["status"] == Status.CONVERTING and found["stage"] else found["status"]
+        progress.update(name, stage, found["progress"], 100.0)
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+
+def _report(outcome: dict[str, Any], *, as_json: bool) -> None:
+    if read_status(outcome["status"]) is Status.DONE:
+        show.result(outcome, f"{outcome['uuid']} {outcome['name']}: {outcome['status']}", as_json=as_json)
+        return
+    reason = outcome.get("error_message") or f"The dataset is {outcome['status']}."
+    code = outcome.get("error_code") or str(outcome["status"]).replace(" ", "-")
+    show.failed(code, reason, as_json=as_json, **outcome)
+    raise typer.Exit(show.EXIT_FAILED)

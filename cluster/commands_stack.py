@@ -1,0 +1,76 @@
+"""`scray up`, `down`, `status`, `doctor`: the local stack of a data folder."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from cluster import show
+from cluster.commands_datasets import Address
+from cluster.show import Json
+from cluster.state import DEFAULT_DATA, Data, Places, State, read_state
+
+SHOWN = ("api", "dashboard", "mongo", "data", "ray", "token_file", "settings_file")
+
+
+@show.command
+def up(
+    data: Data = DEFAULT_DATA,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start database, Ray, API and driver on loopback; without --detach until Ctrl-C."""
+    from cluster import stack
+
+    def ready(state: State) -> None:
+        show.result(asdict(state), _where(asdict(state)), as_json=as_json)
+
+    try:
+        if detach:
+            ready(stack.spawn(data, detach=True)[1])
+        else:
+            stack.Stack(data).run(ready)
+    except stack.StackRuns:
+        state = read_state(Places(data.resolve()))
+        if not detach or state is None or state.phase != "ready":
+            raise
+        ready(state)
+
+
+@show.command
+def down(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
+    """Stop the stack of a data folder; the data and the queue stay."""
+    from cluster import stack
+
+    ran = stack.down(data)
+    show.result({"stopped": ran}, "stopped" if ran else f"no stack runs on {data}", as_json=as_json)
+
+
+@show.command
+def status(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
+    """What runs, how much waits, what failed."""
+    from cluster import observe
+
+    found = observe.status(data, api)
+    show.result(found, observe.status_text(found), as_json=as_json)
+    if not found["healthy"]:
+        raise typer.Exit(show.EXIT_FAILED)
+
+
+@show.command
+def doctor(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
+    """Look at everything that can be wrong here, and say what to do about it."""
+    from cluster import observe
+
+    checks = observe.doctor(data, api)
+    document: dict[str, Any] = {"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
+    text = "\n".join(f"{'ok  ' if check.ok else 'LOOK'}  {check.name}: {check.says}" for check in checks)
+    show.result(document, text, as_json=as_json)
+    if not document["ok"]:
+        raise typer.Exit(show.EXIT_FAILED)
+
+
+def _where(state: dict[str, Any]) -> str:
+    return "\n".join(f"{name:14} {state[name]}" for name in SHOWN if state[name])

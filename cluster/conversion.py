@@ -1,0 +1,234 @@
+"""One claimed dataset on its way from the upload folder to `converted/<uuid>`; a thread of the driver.
+
+Hash the inputs, plan, perform, seal, publish. What it knows lies in the staging folder and the database: another driver
+goes on where this one was stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cluster import publishing
+from cluster.executor import RayExecutor
+from cluster.flights import call, cluster_cpus
+from cluster.hashing import digest_inputs
+from cluster.meter import Meter
+from cluster.reaping import superseded
+from cluster.tasks import prepare_task, seal_task
+from converters.mark import Mark
+from converters.plan import Choices, Plan
+from converters.prepare import Job, find_files
+from converters.run import execute, finished, load_plan
+from scray.catalog import Catalog
+from scray.dataset import Progress
+from scray.errors import Cancelled, DatabaseError, ScrayError, Unsupported
+from scray.manifest import MANIFEST, FileDigest, Manifest
+from scray.queue import Claim, Queue
+from scray.reconcile import Order
+from scray.settings import Settings
+from scray.status import ENDS, Status
+from scray.storage import HEADER, Storage, reap_staging
+
+log = logging.getLogger(__name__)
+RETRY_SECONDS = 1.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every conversion of a driver shares."""
+
+    queue: Queue
+    catalog: Catalog
+    settings: Settings
+    storage: Storage
+
+
+class Stopped(Exception):
+    """This conversion was told to stop; `Conversion.order` says why."""
+
+
+class Conversion:
+    """Carries out one claim. `stop(order)` ends it soon: "lost", "cancel" or "drain"."""
+
+    def __init__(self, claim: Claim, desk: Desk) -> None:
+        self.claim, self.desk = claim, desk
+        self.order: Order | None = None
+        self.began = time.monotonic()
+        self.meter = Meter(self._tell)
+        self.thread = threading.Thread(target=self._run, name=f"convert-{claim.uuid}", daemon=True)
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def stop(self, order: Order) -> None:
+        """Having lost the dataset goes over the other orders."""
+        if order == "lost" or not self.order:
+            self.order = order
+
+    @property
+    def ended(self) -> bool:
+        return not self.thread.is_alive()
+
+    # --- the thread --------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._convert()
+        except (Stopped, Cancelled):
+            self._leave()
+        except Exception as error:
+            self._fail(error)
+
+    def _leave(self) -> None:
+        """Give the claim back as ordered; whoever lost it touches nothing any more."""
+        if self.order == "cancel":
+            reap_staging(self.desk.storage, self.claim.uuid)
+            self._insist(lambda: self.desk.queue.cancelled(self.claim))
+        elif self.order == "drain":
+            self._insist(lambda: self.desk.queue.release(self.claim))
+
+    def _fail(self, error: Exception) -> None:
+        """Tell the queue, which decides whether it is tried again; nothing stays in staging where it is not."""
+        log.log(*_severity(error), "%s: %s", self.claim.uuid, error, exc_info=error)
+        status = self._insist(lambda: self.desk.queue.fail(self.claim, error))
+        if status in ENDS:
+            reap_staging(self.desk.storage, self.claim.uuid)
+        self._record("failed", {"error": str(error), "status": str(status or "lost")})
+
+    def _convert(self) -> None:
+        if self.claim.status is not Status.CONVERTING:
+            raise Unsupported(f"There is nothing here that works on datasets that are {self.claim.status!s}.")
+        storage, uuid = self.desk.storage, self.claim.uuid
+        parent, target = storage.staging_root / uuid, storage.converted_dir(uuid)
+        publishing.put_back(parent)
+        job = self._job(storage.upload_dir(uuid))
+        staging = self._prepare(job, self._hash(job), parent)
+        plan = load_plan(staging)
+        if not publishing.is_published(target, plan):
+            reap_staging(storage, uuid, staging.name)
+            self._perform(staging, plan)
+            self._publish(self._seal(staging), target, plan)
+        self._finish(plan, target)
+        reap_staging(storage, uuid)
+
+    def _job(self, folder: Path) -> Job:
+        dataset, settings = self.claim.dataset, self.desk.settings
+        root, files = find_files([folder])
+        choices = Choices(
+            settings.codec, settings.profile, settings.task_memory_bytes, settings.workers or cluster_cpus()
+        )
+        return Job(root, files, dataset.sensor, dataset.conversion_parameters, choices)
+
+    def _hash(self, job: Job) -> tuple[FileDigest, ...]:
+        self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
+        return digest_inputs(job.root, job.files, on_bytes=self.meter.add, stop=self._check)
+
+    def _prepare(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Path:
+        self.meter.enter("planning")
+        return Path(call("prepare", lambda: prepare_task.remote(job, inputs, str(parent)), self._check))
+
+    def _perform(self, staging: Path, plan: Plan) -> None:
+        """Whatever has no mark yet; only new marks are progress."""
+        self.meter.enter("converting", sum(task.read_bytes for task in plan.tasks))
+        before = finished(plan, staging)
+        self.meter.skip(sum(mark.read_bytes for mark in before.values()))
+
+        def on_mark(mark: Mark) -> None:
+            if mark.task not in before:
+                self.meter.add(mark.read_bytes, mark.files[-1].path if mark.files else "")
+
+        execute(staging, RayExecutor(label=self.claim.uuid[:8]), on_mark=on_mark, stop=lambda: bool(self.order))
+
+    def _seal(self, staging: Path) -> Path:
+        self.meter.enter("sealing")
+        call("seal", lambda: seal_task.remote(str(staging)), self._check)
+        return staging
+
+    def _publish(self, staging: Path, target: Path, plan: Plan) -> None:
+        self.meter.enter("publishing")
+        self._check()
+        if not self._insist(lambda: self.desk.queue.begin_publish(self.claim)):
+            self.stop("cancel" if self.desk.queue.cancel_wanted(self.claim) else "lost")
+            raise Stopped
+        publishing.publish(publishing.take(staging, self.claim.token), target, plan)
+
+    def _finish(self, plan: Plan, target: Path) -> None:
+        """Step 5. Losing the lease here loses nothing: the next owner finds the dataset published."""
+        result = describe(plan, target)
+        result["seconds"] = round(time.monotonic() - self.began, 3)
+        fields = {"conversion": result, "data_conversion_needed": False}
+        fields |= superseded(self.desk, target, plan.folder)
+        if not self._insist(lambda: self.desk.queue.finish(self.claim, fields)):
+            self._lost()
+        self._record("converted", result)
+
+    # --- between the thread and the driver ------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self.order:
+            raise Stopped
+
+    def _lost(self) -> None:
+        self.stop("lost")
+        raise Stopped
+
+    def _tell(self, progress: Progress, advanced: bool) -> None:
+        """What the database does not hear now it hears next time; the lease says when it is too late."""
+        self._check()
+        with suppress(DatabaseError):
+            if not self.desk.queue.progress(self.claim, progress, advanced=advanced):
+                self._lost()
+
+    def _insist(self, ask: Callable[[], T]) -> T | None:
+        """Ask again while the database is away and the lease may still be ours; None when it is lost."""
+        while self.order != "lost":
+            with suppress(DatabaseError):
+                return ask()
+            time.sleep(RETRY_SECONDS)
+        return None
+
+    def _record(self, event: str, values: Mapping[str, Any]) -> None:
+        with suppress(DatabaseError):  # history only
+            self.desk.catalog.record_run(self.claim.uuid, {"event": event, "attempt": self.claim.attempt, **values})
+
+
+def _severity(error: Exception) -> tuple[int]:
+    """What is nobody's mistake here is worth a line, everything else a loud one."""
+    return (logging.INFO if isinstance(error, ScrayError) else logging.ERROR,)
+
+
+def describe(plan: Plan, target: Path) -> dict[str, Any]:
+    """What the dataset's document says about the result; `path` is relative to the converted folder."""
+    outputs = Manifest.from_json((target / MANIFEST).read_bytes()).outputs
+    grid = plan.grids[0] if plan.grids else None
+    shape = (
+        {
+            "shape": list(grid.shape),
+            "time_steps": grid.steps,
+            "levels": len(grid.bitmask) + 1,
+            "fields": [
+                {"name": name, "dtype": dtype, "components": count}
+                for name, dtype, count in zip(grid.fields, grid.dtypes, grid.components, strict=True)
+            ],
+        }
+        if grid
+        else {}
+    )
+    return {
+        **shape,
+        "datasets": [g.path(HEADER) for g in plan.grids],
+        "plan": plan.digest,
+        "files": len(outputs),
+        "bytes_in": sum(file.size for file in plan.inputs),
+        "bytes_raw": sum(volume.total_bytes for volume in plan.source.volumes),
+        "bytes_out": sum(file.size for file in outputs),
+        "verified": plan.choices.verify,
+    }

@@ -1,0 +1,125 @@
+"""`python -m cluster.driver`: see that the driver lives, replace one of other code, and stay as its watchdog.
+
+The driver itself is a detached named actor (actor.py): it outlives this process, and Ray starts it again when it falls.
+What Ray cannot see, this does: an actor whose heartbeat has stopped. `--once` returns when the driver is there.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray import exceptions
+
+from cluster.actor import Driver
+from cluster.flights import cluster_resource
+from cluster.head import DRIVER_RESOURCE
+from cluster.version import code_version
+from scray.catalog import Catalog, connect
+from scray.errors import ScrayError
+from scray.settings import Settings, load_settings
+
+NAMESPACE = "scray"
+NAME = "driver"
+DRAIN_SECONDS = 30.0
+PROMPT_SECONDS = 30.0  # a driver that does not answer within this is looked at by its heartbeat
+CONTROL_CALLS = 4
+
+log = logging.getLogger("scray.driver")
+PINNED: dict[str, Any] = {
+    "namespace": NAMESPACE,
+    "lifetime": "detached",
+    "get_if_exists": True,
+    "num_cpus": 0,
+    "resources": {DRIVER_RESOURCE: 0.01},
+    "max_restarts": -1,
+    "max_concurrency": CONTROL_CALLS,
+}
+
+
+class NoPlaceForDriver(ScrayError):
+    """No node has the resource `scray_driver`: start one with `--resources '{"scray_driver": 1}'`."""
+
+    code = "no-place-for-driver"
+
+
+def ensure(name: str = NAME) -> str:
+    """See that the driver `name` lives and runs this code; its owner name. One of other code is replaced."""
+    if not cluster_resource(DRIVER_RESOURCE):
+        raise NoPlaceForDriver
+    for _ in range(3):
+        actor = _get_or_create(name)
+        try:
+            there = ray.get(actor.about.remote(), timeout=PROMPT_SECONDS)
+        except exceptions.RayError:
+            _end(actor)
+            continue
+        if there["version"] == code_version():
+            return str(there["owner"])
+        log.info("replacing driver %s of code %s by %s", name, there["version"], code_version())
+        _drain(actor)
+        _end(actor)
+    raise ScrayError(f"The driver {name!r} does not start; see its log in the Ray dashboard.")
+
+
+def _get_or_create(name: str) -> Any:
+    return ray.remote(Driver).options(name=name, **PINNED).remote(name)
+
+
+def _drain(actor: Any) -> None:
+    with suppress(exceptions.RayError):
+        ray.get(actor.drain.remote(DRAIN_SECONDS), timeout=DRAIN_SECONDS + PROMPT_SECONDS)
+
+
+def _end(actor: Any) -> None:
+    """Remove the actor and its name; the claims it still holds run out, or are taken over by its successor."""
+    with suppress(exceptions.RayError, ValueError):
+        ray.kill(actor, no_restart=True)
+    time.sleep(1.0)  # Ray frees the name a moment later
+
+
+def watch(name: str, catalog: Catalog, period_seconds: float) -> None:
+    """Keep the driver alive, for ever: when its heartbeat stops though the database answers, start it anew."""
+    owner = ensure(name)
+    while True:
+        time.sleep(period_seconds)
+        if not _beats(catalog, owner):
+            log.warning("the heartbeat of %s has stopped: starting it anew", owner)
+            with suppress(ValueError):
+                _end(ray.get_actor(name, namespace=NAMESPACE))
+            owner = ensure(name)
+
+
+def _beats(catalog: Catalog, owner: str) -> bool:
+    """Whether its heartbeat is fresh; without a database nobody can tell, and nothing is done."""
+    try:
+        return any(driver["name"] == owner and driver["alive"] for driver in catalog.drivers())
+    except ScrayError:
+        return True
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = load_settings()
+    ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
+    try:
+        owner = ensure()
+        print(f"driver {owner} runs code {code_version()}", flush=True)
+        if "--once" not in arguments:
+            watch(NAME, _catalog(settings), settings.lease_seconds / 3)
+    except ScrayError as error:
+        print(f"{error.message} [{error.code}]", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _catalog(settings: Settings) -> Catalog:
+    return Catalog(connect(settings.mongo_url, settings.db_name))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,42 @@
+"""The Ray executor of a plan: a bounded number of tasks in flight, each with its declared memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cluster.flights import Flights, cluster_cpus, largest_node_bytes
+from cluster.tasks import perform_task
+from converters.mark import Mark
+from converters.plan import Task
+from scray.errors import NeverFits
+
+TASKS_PER_CPU = 3
+
+
+class RayExecutor:
+    """Runs tasks of a plan on the Ray cluster this process is connected to. One thread."""
+
+    def __init__(self, *, label: str = "plan", cpus: int | None = None) -> None:
+        self.label = label
+        self.window = TASKS_PER_CPU * (cpus or cluster_cpus())
+        self.memory_bytes = largest_node_bytes()
+        self.flights = Flights[str]()
+
+    def submit(self, staging: Path, task: Task) -> None:
+        """Hand one task to Ray. NeverFits when no node is as large as the memory it declares."""
+        if task.memory_bytes > self.memory_bytes:
+            raise NeverFits(
+                f"{task.id} needs {task.memory_bytes:,} bytes of memory; the largest node offers "
+                f"{self.memory_bytes:,}. Lower SCRAY_TASK_MEMORY or add a larger node."
+            )
+        remote: Any = perform_task.options(memory=task.memory_bytes, name=f"{self.label}:{task.id}")
+        self.flights.launch(task.id, lambda: remote.remote(str(staging), task.id))
+
+    def wait(self) -> list[tuple[str, Mark | BaseException]]:
+        """What has ended meanwhile; empty when nothing did within half a second. Dead workers were tried again."""
+        return self.flights.wait()
+
+    def close(self) -> None:
+        """Stop what is still under way."""
+        self.flights.cancel()

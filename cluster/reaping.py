@@ -1,0 +1,53 @@
+"""Removing what nobody needs any more: staging of datasets that have ended, data that a newer result replaced."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from scray.errors import NotFound
+from scray.status import ENDS
+from scray.storage import data_folders, reap_staging, remove_superseded
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cluster.conversion import Desk
+
+log = logging.getLogger(__name__)
+AT_ONCE = 100
+UNTIL = "superseded_until"
+
+
+def reap(desk: Desk, in_work: Collection[str]) -> None:
+    """One round; `in_work` are the datasets this driver holds. What others hold has a lease and is left alone."""
+    for folder in sorted(desk.storage.staging_root.iterdir()):
+        if folder.name not in in_work and _has_ended(desk, folder.name):
+            reap_staging(desk.storage, folder.name)
+    condition = {UNTIL: {"$lte": desk.queue.now()}, "status": "done"}
+    documents, _ = desk.catalog.datasets(condition, limit=AT_ONCE)
+    for document in documents:
+        removed = remove_superseded(desk.storage.converted_dir(document["uuid"]), {folder_of(document)})
+        log.info("%s: removed the replaced data %s", document["uuid"], ", ".join(removed))
+        desk.catalog.amend(document["uuid"], {UNTIL: None})
+
+
+def superseded(desk: Desk, target: Path, current: str) -> dict[str, Any]:
+    """The field that says until when replaced data stay for readers that still hold the old header."""
+    replaced = any(folder.name != current for folder in data_folders(target))
+    return {UNTIL: desk.queue.now() + timedelta(seconds=desk.settings.grace_seconds) if replaced else None}
+
+
+def folder_of(document: dict[str, Any]) -> str:
+    """The name of the data folders of a dataset's present result."""
+    return str(document["conversion"]["plan"])[:8]
+
+
+def _has_ended(desk: Desk, uuid: str) -> bool:
+    try:
+        dataset = desk.queue.dataset(uuid)
+    except NotFound:
+        return True
+    return dataset.status in ENDS and not dataset.running

@@ -1,0 +1,124 @@
+"""How the command line speaks: results on stdout (text, or one JSON document), progress on stderr.
+
+Progress is bars on a terminal and plain lines elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Annotated, Any, ParamSpec, Self
+
+import typer
+
+from scray.errors import BadParameter, BadRequest, InvalidField, ScrayError
+
+P = ParamSpec("P")
+EXIT_FAILED, EXIT_USAGE = 1, 2
+USAGE_ERRORS = (BadParameter, BadRequest, InvalidField)
+LINE_SECONDS = 5.0
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+def command(body: Callable[P, None]) -> Callable[P, None]:
+    """A command: an error of ours becomes a sentence with its code, and exit code 1, or 2 for wrong usage."""
+
+    @functools.wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            body(*args, **kwargs)
+        except ScrayError as error:
+            failed(error.code, error.message, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(EXIT_USAGE if isinstance(error, USAGE_ERRORS) else EXIT_FAILED) from error
+
+    return run
+
+
+def failed(code: str, message: str, *, as_json: bool, **more: Any) -> None:
+    """Say what went wrong: reason and code."""
+    if as_json:
+        print(json.dumps({**more, "error": {"code": code, "message": message}}, default=str))
+    else:
+        print(f"{message} [{code}]", file=sys.stderr)
+
+
+def result(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print the outcome of a command."""
+    print(json.dumps(document, default=str) if as_json else text, flush=True)
+
+
+def size(size_bytes: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of equal width, as plain text."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+class Progress:
+    """Steps under way, each a name with done and total bytes. A context manager; silent in JSON mode off a terminal."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.silent = as_json and not sys.stderr.isatty()
+        self.bars: Any = _bars() if sys.stderr.isatty() else None
+        self.tasks: dict[str, Any] = {}
+        self.said: dict[str, tuple[float, str]] = {}
+
+    def __enter__(self) -> Self:
+        if self.bars:
+            self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bars:
+            self.bars.stop()
+
+    def update(self, name: str, stage: str, done: float = 0, total: float = 0) -> None:
+        """One step has come this far; the same name again moves the same bar."""
+        if self.silent:
+            return
+        if self.bars:
+            task = self.tasks.setdefault(name, None)
+            if task is None:
+                task = self.tasks[name] = self.bars.add_task(name, total=None)
+            self.bars.update(task, description=f"{name}: {stage}", completed=done, total=total or None)
+        else:
+            self._line(name, stage, done, total)
+
+    def _line(self, name: str, stage: str, done: float, total: float) -> None:
+        """A line when the stage changes, and then every few seconds."""
+        at, before = self.said.get(name, (0.0, ""))
+        now = time.monotonic()
+        if stage != before or now - at >= LINE_SECONDS:
+            share = f" {100 * done / total:.0f} % of {size(total)}" if total else ""
+            print(f"{name}: {stage}{share}", file=sys.stderr, flush=True)
+            self.said[name] = (now, stage)
+
+
+def _bars() -> Any:
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(binary_units=True),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    return progress.Progress(*columns, console=Console(stderr=True))
