@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> FastAPI:
             beating.cancel()
             with suppress(asyncio.CancelledError):
                 await beating
+            app.state.backend.close()
 
     app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
     problems.install(app)

@@ -45,6 +45,9 @@ class Backend:
             room.ensure_indexes()
         return backend
 
+    def close(self) -> None:
+        self.catalog.close()
+
     @property
     def incoming(self) -> Path:
         """Where the bytes of unfinished uploads lie: on one file system with their final place."""

@@ -85,6 +85,10 @@ class Catalog:
     def ping(self) -> None:
         self._database.client.admin.command("ping")
 
+    def close(self) -> None:
+        """End the connections of this process to the database."""
+        self._database.client.close()
+
     # --- datasets ----------------------------------------------------------------------------------
 
     @steady
