@@ -134,6 +134,10 @@ class Client:
         found: list[dict[str, Any]] = self._ask("GET", "/api/v1/datasets", params=conditions)["datasets"]
         return found
 
+    def count(self, **conditions: str | int | bool) -> int:
+        """How many datasets fit the conditions."""
+        return int(self._ask("GET", "/api/v1/datasets", params={**conditions, "limit": 1})["total"])
+
     def convert(self, identifier: str) -> dict[str, Any]:
         """Queue a dataset that has ended for conversion."""
         return self._ask("POST", f"/api/v1/datasets/{_segment(identifier)}/convert")
