@@ -66,6 +66,7 @@ class H5Store:
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
         self._files: dict[str, Any] = {}
+        self._external: dict[tuple[str, int], Any] = {}  # datasets in external files, opened once
         self._checked: set[tuple[str, int]] = set()
 
     def file(self, name: str) -> Any:
@@ -110,13 +111,18 @@ class H5Store:
         if not isinstance(group, h5py.Group):
             raise MissingSource(f"{name}: there is no {step} below {group.name}.")
         with reading(f"{name}:{group.name.rstrip('/')}/{step}", "HDF5"):
+            raw = step.encode("utf-8", "surrogateescape")
+            key = (name, int(h5py.h5o.get_info(group.id, raw).addr))
+            if key in self._external:
+                return self._external[key]
             item = group[step]
             if not isinstance(item, h5py.Dataset) or not item.external:
                 return item
             item = None  # HDF5 would look in the working directory, and refuses another prefix while it is open
             access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
             access.set_efile_prefix(str((self.root / name).parent).encode())
-            return h5py.Dataset(h5py.h5d.open(group.id, step.encode("utf-8", "surrogateescape"), access))
+            self._external[key] = h5py.Dataset(h5py.h5d.open(group.id, raw, access))
+            return self._external[key]
 
     def beside(self, name: str, other: str) -> str:
         """Another file that `name` refers to, relative to the root; it has to lie inside the dataset's folder."""
@@ -205,6 +211,7 @@ class H5Store:
 
     def close(self) -> None:
         """Close every file."""
+        self._external = {}
         for file in self._files.values():
             file.close()
         self._files = {}

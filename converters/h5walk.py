@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import h5py
 import numpy as np
 
+from converters.faults import reading
 from converters.h5links import Found, H5Store
 from converters.jsonsafe import json_safe
 from converters.samples import is_numeric, type_name
@@ -76,15 +78,12 @@ def _visit(store: H5Store, node: Node, tree: Tree, seen: set[tuple[str, int]]) -
     if not isinstance(item, h5py.Group) or node.path.count("/") > MAX_DEPTH:
         return []
     tree.groups.append(Node(node.path, node.found, text(attribute(item, "NX_class"))))
-    return [child for key in _keys(node, tree) for child in _child(store, node, key, tree, seen)]
+    return [child for key in _keys(node) for child in _child(store, node, key, tree, seen)]
 
 
-def _keys(node: Node, tree: Tree) -> list[str]:
-    try:
-        return sorted(node.found.item)[:MAX_OBJECTS]
-    except Exception as error:
-        tree.refused.append(f"{node.path}: unreadable ({error})")
-        return []
+def _keys(node: Node) -> list[str]:
+    with reading(f"{node.found.file}:{node.path}", "HDF5"):
+        return sorted(islice(node.found.item, MAX_OBJECTS + 1))
 
 
 def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str, int]]) -> list[Node]:

@@ -37,7 +37,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
 
 
 def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
-    with H5Store(root) as store:
+    with reading(name, "HDF5"), H5Store(root) as store:
         wanted = paths_of(parameters.get("dataset"))
         tree = walk(store, name)
         nodes = [named(store, name, path, tree) for path in wanted] or [principal(store, tree, name)]
@@ -65,7 +65,7 @@ def _master(root: Path, files: tuple[str, ...]) -> str | None:
         files, key=lambda f: (f.count("/"), not f.endswith((".nxs", "master.h5")), (root / f).stat().st_size)
     )
     for name in ranked[:MAX_MASTERS]:
-        with H5Store(root) as store:
+        with reading(name, "HDF5"), H5Store(root) as store:
             if _refers(store, name, set(files) - {name}):
                 return name
     return None
@@ -232,15 +232,20 @@ class H5Reader(Reader):
         options = volume.options
         self._part = Part("", volume.dtype, tuple(options["fields"]), options["plane"])
         try:
-            found = self._store.find(volume.files[0], options["path"])
-            check_dataset(found)
-            self._store.check_samples(found)
-            self._item = found.item
-            if (tuple(found.item.shape) or (1,)) != volume.source_shape:
-                raise MissingSource(f"{volume.files[0]}:{options['path']} has changed since it was planned.")
+            self._item = self._find(volume)
         except BaseException:
             self.close()
             raise
+
+    def _find(self, volume: Volume) -> Any:
+        path = volume.options["path"]
+        with reading(f"{volume.files[0]}:{path}", "HDF5"):
+            found = self._store.find(volume.files[0], path)
+            check_dataset(found)
+            self._store.check_samples(found)
+            if (tuple(found.item.shape) or (1,)) != volume.source_shape:
+                raise MixedInput(f"{volume.files[0]}:{path} has changed since it was planned.")
+            return found.item
 
     def read_source(self, box: Box) -> Array:
         """The samples of a box in source axes, exactly."""

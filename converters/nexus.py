@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from converters.faults import reading
 from converters.h5links import H5Store
 from converters.h5walk import Node, Tree, attribute, text, texts, walk
 from converters.hdf5 import joined, named, open_volume, paths_of, principal, source_of
@@ -33,7 +34,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
 
 
 def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
-    with H5Store(root) as store:
+    with reading(name, "HDF5"), H5Store(root) as store:
         tree = walk(store, name)
         chosen = {role: _chosen(store, name, tree, parameters, role) for role in ROLES}
         nodes = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(parameters.get("dataset"))]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from converters.faults import reading
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.samples import Part, parts, take
@@ -37,7 +38,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     covered: set[str] = set()
     for name in files:
         if str(root / name) not in covered:
-            with TiffStack(root, name, wanted) as stack:
+            with reading(name, "TIFF"), TiffStack(root, name, wanted) as stack:
                 covered |= stack.parts
                 found.append(_source(stack, with_metadata=not found))
     flat = len(found[0].volumes[0].space) <= 2

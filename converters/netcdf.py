@@ -1,0 +1,247 @@
+"""NetCDF: every data variable a field, every grid a dataset, the CF time axis as time steps, values as they are stored.
+
+Classic files are read by the NetCDF library; NetCDF-4 files are HDF5 and read as such, which gives the same values,
+all filters, and every check on links (NetCDF classic and NetCDF-4 formats; CF conventions).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # before the NetCDF library brings its own HDF5
+
+import netCDF4
+
+from converters import cdfheader, hdf5
+from converters.faults import check_size, reading
+from converters.h5links import Found, H5Store
+from converters.h5walk import attribute, walk
+from converters.hdf5 import paths_of, storage_of
+from converters.joined import JoinedReader, join
+from converters.ncvars import Variable, attributes, coordinates, data_variables, time_axis, variables
+from converters.samples import Part, parts, take, type_name
+from converters.sniff import kind_of
+from converters.volume import Array, Box, Reader, Source, Volume, roles_for
+from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
+
+FORMAT = "netcdf"
+CACHE_BYTES = 1 << 20
+
+
+def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
+    """Every data variable of the files; `variable` (or `dataset`) limits and orders them.
+
+    Variables on one grid are fields of one dataset; the largest dataset comes first. Several files are joined along
+    time. Raises BadInput and its kinds, MixedInput, NothingToConvert, BadParameter that lists what there is.
+    """
+    if not files:
+        raise EmptyInput("There is no NetCDF file in the dataset.")
+    wanted = paths_of(parameters.get("variable") or parameters.get("dataset"))
+    found = [_probe_one(root, name, [path.strip("/") for path in wanted]) for name in files]
+    if len({len(source.volumes) for source in found}) > 1:
+        raise MixedInput(f"{files[0]} and the other files hold different variables; upload them separately.")
+    volumes = tuple(join(same, "time", "file") for same in zip(*(s.volumes for s in found), strict=True))
+    return replace(found[0], volumes=volumes)
+
+
+def is_netcdf4(root: Path, name: str) -> bool:
+    """Whether an HDF5 file was written as NetCDF-4: it says so, or its datasets have dimension scales."""
+    with reading(name, "HDF5"), H5Store(root) as store:
+        file = store.file(name)
+        if attribute(file, "_NCProperties") is not None:
+            return True
+        keys = ("DIMENSION_LIST", "_Netcdf4Dimid", "REFERENCE_LIST")
+        return any(attribute(n.found.item, key) is not None for n in walk(store, name).datasets[:1000] for key in keys)
+
+
+@contextmanager
+def _opened(root: Path, name: str) -> Iterator[Any]:
+    """The file in the NetCDF library, values raw; checked first: the library shows zeros for what is missing."""
+    path = root.resolve() / name
+    if kind_of(path) == "hdf5":
+        _check_links(root, name)
+    else:
+        cdfheader.check(path, name)
+    with reading(name, "NetCDF"):
+        netCDF4.set_chunk_cache(CACHE_BYTES, 521, 0.75)
+        with netCDF4.Dataset(str(path), "r") as dataset:
+            dataset.set_auto_maskandscale(False)
+            dataset.set_auto_chartostring(False)
+            yield dataset
+
+
+def _check_links(root: Path, name: str) -> None:
+    """No link of the file may lead outside, and what its samples are made of has to be there."""
+    with H5Store(root) as store:
+        tree = walk(store, name)
+        for error in tree.broken.values():
+            if isinstance(error, (HostileInput, MissingSource)):
+                raise error
+        for node in tree.datasets:
+            if node.found.item.is_virtual or node.found.item.external:
+                store.check_samples(node.found)
+
+
+def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
+    with reading(name, "NetCDF"), _opened(root, name) as dataset, H5Store(root) as store:
+        every = list(variables(dataset))
+        chosen = _named(name, every, wanted) if wanted else data_variables(every)
+        if not chosen:
+            raise NothingToConvert(f"{name} holds no array of numbers. Its variables: {_listing(every)}.")
+        axes = {v.dims[0]: v for v in every if v.is_axis}
+        is_hdf5 = str(dataset.disk_format).startswith("HDF5")
+        volumes: list[Volume] = []
+        for label, grid in _grids(chosen).items():
+            for variable in grid:
+                volumes += _volumes(store if is_hdf5 else None, name, variable, label, axes)
+        notes = _notes(every, chosen)
+        return Source(FORMAT, tuple(volumes), metadata=_metadata(dataset, name, every), notes=notes)
+
+
+def _named(name: str, every: list[Variable], wanted: list[str]) -> list[Variable]:
+    known = {variable.path: variable for variable in every}
+    missing = [path for path in wanted if path not in known]
+    if missing:
+        raise BadParameter(f"{name} has no variable {missing[0]}. Variables in it: {_listing(every)}.")
+    return [known[path] for path in dict.fromkeys(wanted)]
+
+
+def _listing(every: list[Variable]) -> str:
+    return ", ".join(f"{v.path} ({type_name(v.dtype)})" for v in every[:30]) or "none"
+
+
+def _grids(chosen: list[Variable]) -> dict[str, list[Variable]]:
+    """Variables by grid, the grid with the most bytes first; named "" if alone, else by variable or dimensions."""
+    grids: dict[tuple[Any, ...], list[Variable]] = {}
+    for variable in chosen:
+        grids.setdefault((variable.dims, variable.shape), []).append(variable)
+    ordered = sorted(grids.values(), key=lambda g: -sum(v.samples * v.dtype.itemsize for v in g))
+    if len(ordered) == 1:
+        return {"": ordered[0]}
+    named: dict[str, list[Variable]] = {}
+    for grid in ordered:
+        label = grid[0].path.replace("/", "_") if len(grid) == 1 else "_".join(grid[0].dims).replace("/", "_")
+        while label in named or not label:
+            label += "_2" if label else "scalars"
+        named[label] = grid
+    return named
+
+
+def _volumes(
+    store: H5Store | None, name: str, variable: Variable, dataset: str, axes: dict[str, Variable]
+) -> list[Volume]:
+    """One variable as volumes: one, or one a column of a table."""
+    what = f"{name}:{variable.path}"
+    check_size(what, math.prod(variable.shape), variable.dtype.itemsize)
+    shape = variable.shape or (1,)
+    found = _as_hdf5(store, name, variable) if store else None
+    chunks, compressed = storage_of(store, found) if store and found else ((1,) * (len(shape) - 1) + shape[-1:], False)
+    dtype = found.item.dtype if found else variable.dtype
+    return [
+        Volume(
+            format=hdf5.FORMAT if found else FORMAT,
+            files=(name,),
+            selector=variable.path + part.suffix,
+            name=variable.name + part.suffix,
+            dataset=dataset,
+            source_shape=shape,
+            source_axes=_axis_names(variable.dims) or ("x",),
+            roles=roles_for(shape, time_axis=time_axis(variable, axes)),
+            source_dtype=str(variable.dtype),
+            dtype=part.dtype,
+            chunks=chunks,
+            compressed=compressed,
+            attributes=variable.attributes,
+            options={"path": f"/{variable.path}", "fields": list(part.path), "plane": part.plane},
+        )
+        for part in parts(dtype, what)
+    ]
+
+
+def _axis_names(dims: tuple[str, ...]) -> tuple[str, ...]:
+    """The dimensions without their groups, made unique by a number."""
+    names = [dim.rsplit("/", 1)[-1] for dim in dims]
+    return tuple(n + (str(names[:i].count(n) + 1) if n in names[:i] else "") for i, n in enumerate(names))
+
+
+def _as_hdf5(store: H5Store, name: str, variable: Variable) -> Found | None:
+    """The dataset that holds a variable, if it holds all of it: an unlimited axis may have grown past it."""
+    try:
+        found = store.find(name, variable.path)
+    except MissingSource:
+        return None
+    item = found.item
+    if not isinstance(item, h5py.Dataset) or item.shape != variable.shape:
+        return None
+    if item.dtype.names is None and item.dtype.newbyteorder("<") != variable.dtype.newbyteorder("<"):
+        return None
+    store.check_samples(found)
+    return found
+
+
+def _notes(every: list[Variable], chosen: list[Variable]) -> tuple[str, ...]:
+    paths = {variable.path for variable in chosen}
+    rest = [v for v in every if v.path not in paths and len(v.shape) > 1 and v.samples]
+    told = [f"{v.path} {v.shape} ({type_name(v.dtype)})" for v in rest[:30]]
+    unsigned = [
+        v.path for v in chosen if str(v.attributes.get("_Unsigned", "")).lower() == "true" and v.dtype.kind == "i"
+    ]
+    notes = [f"Variables that were left out: {', '.join(told)}."] if told else []
+    if unsigned:
+        notes.append(f"Stored as signed, meant as unsigned (_Unsigned), kept as stored: {', '.join(unsigned[:30])}.")
+    return tuple(notes)
+
+
+def _metadata(dataset: Any, name: str, every: list[Variable]) -> dict[str, Any]:
+    dims = {dim: length for v in every for dim, length in zip(v.dims, v.shape, strict=True)}
+    return {
+        "file": name,
+        "data_model": str(dataset.data_model),
+        "attributes": attributes(dataset),
+        "groups": {path: attributes(group) for path, group in list(dataset.groups.items())[:1000]},
+        "dimensions": dims,
+        "variables": {
+            v.path: {"dimensions": list(v.dims), "dtype": str(v.dtype), **v.attributes} for v in every[:2000]
+        },
+        "coordinates": coordinates(every),
+    }
+
+
+class NetCDFReader(Reader):
+    """Reads boxes of one variable through the NetCDF library; one thread at a time."""
+
+    def __init__(self, root: Path, volume: Volume) -> None:
+        super().__init__(root, volume)
+        self._part = Part("", volume.dtype, tuple(volume.options["fields"]), volume.options["plane"])
+        self._opened = _opened(root, volume.files[0])
+        dataset = self._opened.__enter__()
+        try:
+            with reading(volume.files[0], "NetCDF"):
+                self._item = dataset[volume.options["path"]]
+            if (tuple(self._item.shape) or (1,)) != volume.source_shape:
+                raise MixedInput(f"{volume.files[0]}:{volume.selector} has changed since it was planned.")
+        except BaseException:
+            self.close()
+            raise
+
+    def read_source(self, box: Box) -> Array:
+        """The samples of a box in source axes, exactly."""
+        selection = tuple(slice(start, stop) for start, stop in box) if self._item.shape else ...
+        with reading(f"{self.volume.files[0]}:{self.volume.selector}", "NetCDF"):
+            return take(self._item[selection], self._part).reshape([stop - start for start, stop in box])
+
+    def close(self) -> None:
+        self._opened.__exit__(None, None, None)
+
+
+def open_volume(root: Path, volume: Volume) -> Reader:
+    """A reader of a volume that `probe` found."""
+    return JoinedReader(root, volume, NetCDFReader) if len(volume.files) > 1 else NetCDFReader(root, volume)
