@@ -155,7 +155,6 @@ class Dataset(BaseModel):
 
     status_text: Text = ""
     status: Status = Status.SUBMITTED
-    revision: str | None = None
     priority: Annotated[int, BeforeValidator(_priority)] = NORMAL
     queued_at: Moment = None
     not_before: Moment = None

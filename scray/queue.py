@@ -15,30 +15,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from pymongo import ASCENDING, ReadPreference, WriteConcern
+from pymongo import ASCENDING, ReadPreference
 from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect, DuplicateKeyError, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import DuplicateKeyError
 
 from scray import change
+from scray.catalog import DATASETS, SAFE, steady
 from scray.change import Change
 from scray.dataset import Dataset, Progress
-from scray.errors import Conflict, DatabaseError, NotFound
+from scray.errors import Conflict, NotFound
 from scray.order import in_turn
 from scray.status import QUEUED, RUNNING, Status, read_status
 
-COLLECTION: Final = "visstoredatas"
 CANDIDATES: Final = 16  # what one claim tries
 WINDOW: Final = 64  # so many waiting datasets are looked at together; of more, the first of every user
 OLDEST: Final = 4  # and these, whatever their priority, so that ageing can work
 TRIES: Final = 50  # compare-and-set rounds until somebody else's haste is an error
-RECONNECTS: Final = 3
 
 Document = dict[str, Any]
 Decide = Callable[[Dataset, datetime], Change | None]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,12 @@ class Rows(ABC):
         """The earliest `queued_at`."""
 
 
+def fence(row: Document) -> str | None:
+    """The token of a document's lease."""
+    lease = row.get("lease")
+    return str(lease["token"]) if isinstance(lease, Mapping) and "token" in lease else None
+
+
 class Queue:
     """*A dataset has at most one owner; an owner that is silent for a lease loses it; a late owner changes
     nothing.*
@@ -133,7 +137,7 @@ class Queue:
 
     def adopt(self, owner: str) -> list[Claim]:
         """What this owner held before it was restarted, under new tokens, at once."""
-        held = [row["uuid"] for row in self.rows.leased() if row["lease"]["owner"] == owner]
+        held = [row["uuid"] for row in self.rows.leased() if row["lease"].get("owner") == owner]
         return [claim for uuid in held if (claim := self._adopt(uuid, owner))]
 
     def _adopt(self, uuid: str, owner: str) -> Claim | None:
@@ -291,82 +295,75 @@ class MongoRows(Rows):
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
-        self._rows: Collection[Document] = database[COLLECTION].with_options(
-            write_concern=WriteConcern("majority", j=True), read_preference=ReadPreference.PRIMARY
+        self._rows: Collection[Document] = database[DATASETS].with_options(
+            write_concern=SAFE, read_preference=ReadPreference.PRIMARY
         )
 
+    @steady
     def ensure_indexes(self) -> None:
         line = [("status", ASCENDING), ("priority", ASCENDING), ("queued_at", ASCENDING)]
-        self._steady(lambda: self._rows.create_index("uuid", unique=True))
-        self._steady(lambda: self._rows.create_index(line))
+        self._rows.create_index("uuid", unique=True)
+        self._rows.create_index(line)
 
+    @steady
     def now(self) -> datetime:
-        time: datetime = self._steady(lambda: self._database.command("hello"))["localTime"]
+        time: datetime = self._database.command("hello")["localTime"]
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
+    @steady
     def insert(self, document: Document) -> None:
         try:
-            self._steady(lambda: self._rows.insert_one(dict(document)))
+            self._rows.insert_one(dict(document))
         except DuplicateKeyError as error:
             if self._revision(document["uuid"]) != document["revision"]:
                 raise Conflict(f"There is a dataset {document['uuid']} already.") from error
 
+    @steady
     def read(self, uuid: str) -> Document | None:
-        return self._steady(lambda: self._rows.find_one({"uuid": uuid}, {"files": 0}))
+        return self._rows.find_one({"uuid": uuid}, {"files": 0})
 
+    @steady
     def swap(self, old: Document, fields: Change) -> bool:
         expected = {key: old.get(key) for key in ("_id", "status", "revision")}
-        if old.get("lease"):
-            expected["lease.token"] = old["lease"]["token"]
-        done = self._steady(lambda: self._rows.update_one(expected, {"$set": fields}))
+        if token := fence(old):
+            expected["lease.token"] = token
+        done = self._rows.update_one(expected, {"$set": fields})
         return done.modified_count == 1 or self._revision(old["uuid"]) == fields["revision"]
 
     def _revision(self, uuid: str) -> str | None:
-        row = self._steady(lambda: self._rows.find_one({"uuid": uuid}, {"revision": 1}))
+        row = self._rows.find_one({"uuid": uuid}, {"revision": 1})
         return row.get("revision") if row else None
 
+    @steady
     def waiting(self, now: datetime) -> list[Document]:
         ready = {"$or": [{"not_before": None}, {"not_before": {"$lte": now}}]}
-        match = {"status": {"$in": [str(status) for status in QUEUED]}, **ready}
+        queued = [str(status) for status in QUEUED]
+        match = {"status": {"$in": queued}, "uuid": {"$type": "string"}, **ready}
         few = self._find(match, WINDOW)
         if len(few) < WINDOW:
             return few
         groups: list[Document] = [{"$match": match}, {"$group": {"_id": "$user"}}]
-        users = [row["_id"] for row in self._steady(lambda: list(self._rows.aggregate(groups)))]
+        users = [row["_id"] for row in self._rows.aggregate(groups)]
         first = [self._find({**match, "user": user}, CANDIDATES, "priority", "queued_at") for user in users]
         oldest = [self._find({**match, "user": user}, OLDEST, "queued_at") for user in users]
-        return list({row["uuid"]: row for rows in first + oldest for row in rows}.values())
+        return list({row["_id"]: row for rows in first + oldest for row in rows}.values())
 
+    @steady
     def leased(self) -> list[Document]:
         running = [str(status) for status in RUNNING]
         return self._find({"status": {"$in": running}, "lease.token": {"$type": "string"}}, 0)
 
+    @steady
     def counts(self) -> dict[str, int]:
         groups: list[Document] = [{"$group": {"_id": "$status", "count": {"$sum": 1}}}]
-        rows = self._steady(lambda: list(self._rows.aggregate(groups)))
+        rows = self._rows.aggregate(groups)
         return {str(row["_id"]): row["count"] for row in rows}
 
+    @steady
     def oldest(self, status: Status) -> datetime | None:
         rows = self._find({"status": str(status)}, 1, "queued_at")
         return Dataset.read(rows[0]).queued_at if rows else None
 
     def _find(self, match: Document, limit: int, *order: str) -> list[Document]:
-        def ask() -> list[Document]:
-            found = self._rows.find(match, {"files": 0}, limit=limit)
-            return list(found.sort([(key, ASCENDING) for key in order]) if order else found)
-
-        return self._steady(ask)
-
-    def _steady(self, ask: Callable[[], T]) -> T:
-        """Ask again when the connection broke; everything asked here may be asked twice."""
-        left = RECONNECTS
-        while True:
-            try:
-                return ask()
-            except DuplicateKeyError:
-                raise
-            except PyMongoError as error:
-                broken = isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError)
-                if not broken or not left:
-                    raise DatabaseError(f"The database could not be reached: {error}") from error
-                left -= 1
+        found = self._rows.find(match, {"files": 0}, limit=limit)
+        return list(found.sort([(key, ASCENDING) for key in order]) if order else found)

@@ -14,7 +14,7 @@ from random import Random
 from scray.change import Change
 from scray.dataset import Dataset
 from scray.errors import Conflict, StorageError
-from scray.queue import Document, Queue, Rows
+from scray.queue import Document, Queue, Rows, fence
 from scray.status import QUEUED, Status
 
 
@@ -71,7 +71,7 @@ class MemoryRows(Rows):
         return [row for row in self._all() if row["status"] in QUEUED and _ready(row, now)]
 
     def leased(self) -> list[Document]:
-        return [row for row in self._all() if row.get("lease")]
+        return [row for row in self._all() if fence(row)]
 
     def counts(self) -> dict[str, int]:
         return Counter(row["status"] for row in self._all())
@@ -86,7 +86,7 @@ class MemoryRows(Rows):
 
 
 def _guard(row: Document) -> tuple[object, ...]:
-    return row["status"], row.get("revision"), (row.get("lease") or {}).get("token")
+    return row["status"], row.get("revision"), fence(row)
 
 
 def _ready(row: Document, now: datetime) -> bool:

@@ -153,6 +153,11 @@ class QueueContract:
         assert stage.queue.finish(claim)
         assert stage.status("old") is Status.DONE
 
+    def test_a_document_that_is_none_stops_nobody(self, stage: Stage) -> None:
+        stage.put({"uuid": "strange", "status": "conversion queued", "lease": "x", "priority": {}, "revision": 3})
+        stage.add()
+        assert {stage.take().uuid, stage.take().uuid} == {"strange", "d"}
+
     # --- leases ---
 
     def test_renewing_keeps_the_lease(self, stage: Stage) -> None:

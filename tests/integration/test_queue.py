@@ -18,9 +18,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect
 
+from scray.catalog import DATASETS as COLLECTION
 from scray.dataset import Dataset
 from scray.errors import Conflict, DatabaseError, NotFound
-from scray.queue import COLLECTION, Document, MongoRows, Queue
+from scray.queue import Document, MongoRows, Queue
 from scray.status import Status
 from tests.integration.conftest import DatabaseServer
 from tests.queue_contract import LEASE, QueueContract, Stage

@@ -1,13 +1,17 @@
-"""The queue in memory keeps the promises of a queue."""
+"""The queue in memory keeps the promises of a queue; and the tools of other tests."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
-from scray.queue import Document
-from scray.testing import MemoryQueue
+from scray.change import Change
+from scray.errors import Conflict, StorageError
+from scray.queue import TRIES, Document, Queue
+from scray.testing import FakeClock, Faults, MemoryQueue, MemoryRows
 from tests.queue_contract import LEASE, QueueContract, Stage
-from tests.unit.test_storage import dies_at  # noqa: F401
 
 
 class MemoryStage(Stage):
@@ -34,3 +38,63 @@ class TestMemoryQueue(QueueContract):
     @pytest.fixture
     def stage(self) -> Stage:
         return MemoryStage()
+
+
+class Contested(MemoryRows):
+    """Somebody else is always a little faster, for the first few changes."""
+
+    def __init__(self, faster: int) -> None:
+        super().__init__(FakeClock())
+        self.faster = faster
+
+    def swap(self, old: Document, fields: Change) -> bool:
+        if self.faster:
+            self.faster -= 1
+            super().swap(old, {"revision": f"other {self.faster}"})
+        return super().swap(old, fields)
+
+
+def test_a_change_is_decided_again_when_another_came_first() -> None:
+    queue = Queue(Contested(TRIES - 1))
+    queue.add({"uuid": "d"})
+    assert queue.request_cancel("d")
+
+
+def test_endless_haste_is_an_error() -> None:
+    queue = Queue(Contested(1000))
+    queue.add({"uuid": "d"})
+    with pytest.raises(Conflict, match="Too many changes"):
+        queue.request_cancel("d")
+
+
+def test_a_lost_race_takes_the_next() -> None:
+    queue = Queue(Contested(1))
+    for uuid in ("a", "b"):
+        queue.add({"uuid": uuid, "status": "conversion queued"})
+    claim = queue.claim("driver")
+    assert claim is not None
+    assert claim.uuid == "b"
+
+
+def test_a_lost_adoption_is_nobodys() -> None:
+    rows = Contested(0)
+    queue = Queue(rows)
+    queue.add({"uuid": "d", "status": "conversion queued"})
+    assert queue.claim("driver")
+    rows.faster = 1
+    assert queue.adopt("driver") == []
+
+
+def test_faults_strike_at_their_visit_also_in_the_next_process(tmp_path: Path) -> None:
+    faults = Faults(tmp_path, {"step": {2: "fail", 3: "die"}})
+    faults.reach("step")
+    with pytest.raises(StorageError, match="visit 2 of step"):
+        Faults(tmp_path, {"step": {2: "fail"}}).reach("step")
+    child = os.fork()
+    if child == 0:
+        faults.reach("step")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    faults.reach("step")
+    assert faults.visits("step") == 4
+    assert faults.visits("other") == 0
