@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from scray.settings import Settings
 from starlette.concurrency import run_in_threadpool
 
 from api import about, datasets, health, jobs, problems, uploads
 from api.backend import Backend
 from api.guard import LOOPBACK_NAMES, Guard
 from api.landing import take_over_silent
+from scray.settings import Settings
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 6

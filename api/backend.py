@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from scray.settings import Settings
-
 from scray.catalog import Catalog, Uploads, connect
 from scray.queue import Queue
+from scray.settings import Settings
 from scray.storage import Storage
 
 

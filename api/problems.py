@@ -56,6 +56,8 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "never-fits": HTTPStatus.INSUFFICIENT_STORAGE,
     "storage": HTTPStatus.SERVICE_UNAVAILABLE,
     "database": HTTPStatus.SERVICE_UNAVAILABLE,
+    "reader-crashed": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unsealed": HTTPStatus.INTERNAL_SERVER_ERROR,
     "worker-lost": HTTPStatus.INTERNAL_SERVER_ERROR,
     "poison-brick": HTTPStatus.INTERNAL_SERVER_ERROR,
     "verification-failed": HTTPStatus.INTERNAL_SERVER_ERROR,

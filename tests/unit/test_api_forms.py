@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ def read(data: bytes, cuts: tuple[int, ...] = (), content_type: str = TYPE) -> t
     sink = Kept()
     form = Form(content_type, NAMES, sink)
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         form.feed(data[start:stop])
     form.finish()
     return form, sink
@@ -54,9 +56,7 @@ def read(data: bytes, cuts: tuple[int, ...] = (), content_type: str = TYPE) -> t
 EMAIL = part('name="user_email"', b"a@b.org")
 FILE = part('name="file"; filename="x.tif"', b"pixels")
 # content that looks like a boundary, almost
-TRAPS = st.sampled_from(
-    [b"\r\n", b"\r", b"\n", b"-", b"--", b"\r\n--a7f3", b"\r\n--a7f3-boundary ", b"x" * 2000]
-)
+TRAPS = st.sampled_from([b"\r\n", b"\r", b"\n", b"-", b"--", b"\r\n--a7f3", b"\r\n--a7f3-boundary ", b"x" * 2000])
 
 
 @given(
@@ -65,9 +65,7 @@ TRAPS = st.sampled_from(
     file_first=st.booleans(),
     epilogue=st.sampled_from([b"", b"\r\n", b"\r\n\r\n", b"\r\nignored, whatever it is"]),
 )
-def test_any_cut_gives_the_same_parts(
-    content: bytes, cuts: tuple[int, ...], file_first: bool, epilogue: bytes
-) -> None:
+def test_any_cut_gives_the_same_parts(content: bytes, cuts: tuple[int, ...], file_first: bool, epilogue: bytes) -> None:
     file = part('name="file"; filename="x.tif"', content)
     form, sink = read(body(*((file, EMAIL) if file_first else (EMAIL, file)), epilogue=epilogue), cuts)
     assert form.fields == {"user_email": "a@b.org"}
@@ -129,13 +127,10 @@ def test_an_endless_header_is_refused() -> None:
     form = Form(TYPE, NAMES, Kept())
     form.feed(f"--{BOUNDARY}\r\nContent-Disposition: ".encode())
     with pytest.raises(BadRequest, match="header"):
-        for _ in range(8):
-            form.feed(b"a" * 16_384)
+        form.feed(b"a" * 131_072)
 
 
-@pytest.mark.parametrize(
-    "content_type", ["", "application/json", "multipart/form-data", "multipart/mixed; boundary=x"]
-)
+@pytest.mark.parametrize("content_type", ["", "application/json", "multipart/form-data", "multipart/mixed; boundary=x"])
 def test_another_content_type_is_refused(content_type: str) -> None:
     with pytest.raises(InvalidField, match="multipart/form-data"):
         read(b"{}", content_type=content_type)
