@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
@@ -24,22 +22,22 @@ from scray.manifest import digest_file
 from tests.trees import tree_digests
 
 KIB = 1 << 10
-SHAPE = (200, 256, 250)
-FILE_BYTES = 128 * KIB
-LEAST, SOME, PLENTY = (BASE_BYTES + FILE_BYTES + n * KIB for n in (700, 3_000, 60_000))
+SHAPE = (128, 256, 250)
+FILE_BYTES = 64 * KIB
+LEAST, SOME, PLENTY = (BASE_BYTES + FILE_BYTES + n * KIB for n in (200, 1_500, 30_000))
 
 
 @pytest.fixture(scope="module")
 def volume() -> Array:
     rng = np.random.default_rng(7)
-    return rng.integers(0, 1000, SHAPE).astype("<u2")
+    return rng.integers(0, 200, SHAPE).astype("|u1")
 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory, volume: Array) -> dict[str, Path]:
     """The same volume: contiguous, in slices, in columns, and as time steps in chunks of several."""
     folder = tmp_path_factory.mktemp("sources")
-    layouts = {"contiguous": None, "slices": (1, 256, 250), "columns": (200, 16, 16)}
+    layouts = {"contiguous": None, "slices": (1, 256, 250), "columns": (128, 16, 16)}
     paths = {}
     for name, chunks in layouts.items():
         paths[name] = folder / f"{name}.h5"
@@ -63,7 +61,9 @@ def bricks(plan: Plan) -> int:
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory, stored: dict[str, Path], volume: Array) -> dict[str, dict[str, str]]:
+def reference(
+    tmp_path_factory: pytest.TempPathFactory, stored: dict[str, Path], volume: Array
+) -> dict[str, dict[str, str]]:
     """The trees of the serial executor with plenty of memory, each read back whole."""
     trees = {}
     for name, path in stored.items():
@@ -76,8 +76,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory, stored: dict[str, Path],
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "slices", "columns"])
-@pytest.mark.parametrize("memory_bytes", [LEAST, SOME, PLENTY])
-@pytest.mark.parametrize("threads", [0, 1, 2])
+@pytest.mark.parametrize(("memory_bytes", "threads"), [(LEAST, 0), (LEAST, 2), (SOME, 1), (PLENTY, 2)])
 def test_every_executor_and_memory_gives_the_same_tree(
     layout: str,
     memory_bytes: int,
@@ -96,40 +95,6 @@ def test_every_executor_and_memory_gives_the_same_tree(
 def test_the_strategies_are_all_met(stored: dict[str, Path], tmp_path: Path) -> None:
     found = {load_plan(ready(job(p, LEAST), tmp_path)).grids[0].strategy for p in stored.values()}
     assert found >= {"direct", "rechunk"}
-
-
-CONVERT_AND_DIE = """
-import os, sys
-from pathlib import Path
-from converters.run import Serial, execute
-left = int(sys.argv[2])
-def die(mark):
-    global left
-    left -= 1
-    if left < 0:
-        os._exit(9)
-execute(Path(sys.argv[1]), Serial(), on_mark=die)
-"""
-
-
-def test_a_conversion_killed_again_and_again_goes_on_and_ends_with_the_same_tree(
-    stored: dict[str, Path], reference: dict[str, dict[str, str]], tmp_path: Path
-) -> None:
-    work, out = job(stored["slices"], LEAST), tmp_path / "out"
-    staging = ready(work, tmp_path / ".out.staging")
-    plan = load_plan(staging)
-    born: dict[str, int] = {}
-    rounds = 0
-    while subprocess.run([sys.executable, "-c", CONVERT_AND_DIE, str(staging), str(20 * (rounds + 1))], check=False).returncode:
-        rounds += 1
-        for task in plan.tasks:
-            mark = staging / "marks" / f"{task.id}.json"
-            if task.kind != "scatter" and mark.exists():
-                assert born.setdefault(task.id, mark.stat().st_mtime_ns) == mark.stat().st_mtime_ns, "redone"
-    assert rounds >= 3
-    convert(work, out, Serial())
-    assert tree_digests(out) == reference["slices"]
-    assert not (tmp_path / ".out.staging").exists()
 
 
 def test_a_mark_without_its_files_is_not_believed(stored: dict[str, Path], tmp_path: Path) -> None:
@@ -187,7 +152,7 @@ def test_progress_and_report(stored: dict[str, Path], tmp_path: Path) -> None:
     converting = [p for p in seen if p.stage == "converting"]
     assert converting[-1].done_bytes == converting[-1].total_bytes
     assert [p.done_bytes for p in converting] == sorted(p.done_bytes for p in converting)
-    assert report.bytes_in == int(np.prod(SHAPE)) * 2
+    assert report.bytes_in == int(np.prod(SHAPE))
     assert report.bytes_out == sum(p.stat().st_size for p in (tmp_path / "out").rglob("*.bin"))
     assert report.stages["write"] > 0
 
@@ -207,7 +172,9 @@ def test_a_result_is_replaced_whole_and_nothing_else_is_overwritten(stored: dict
         convert(job(stored["contiguous"]), stored["contiguous"], Serial())
 
 
-def test_too_little_disk_waits_or_never_fits(stored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_little_disk_waits_or_never_fits(
+    stored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("converters.prepare.free_bytes", lambda _: 1000)
     with pytest.raises(NoSpace, match=r"needs up to 0\.\d+ GB on disk .* 0\.00 GB are free"):
         ready(job(stored["contiguous"]), tmp_path / "not" / "there" / "yet")
