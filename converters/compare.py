@@ -45,7 +45,8 @@ def _place(lattice: BlockLattice, shape: Shape, origin: Shape, stride: Shape, in
     """Where the samples of a block lie in the array; all of them that are in the volume must."""
     held = tuple((o, o + (n - 1) * s + 1) for o, n, s in zip(origin, shape, stride, strict=True))
     overlap = meet(lattice, held, stride, origin)
-    if overlap is None or overlap.shape != inside.shape:
+    between = [(a - o) % s or t % s for a, t, o, s in zip(lattice.start, lattice.stride, origin, stride, strict=True)]
+    if overlap is None or overlap.shape != inside.shape or any(between):
         raise VerificationFailed(f"block {block} reaches beyond the samples that it was made from")
     return overlap
 

@@ -108,4 +108,7 @@ def read_metadata(folder: Path) -> dict[str, Any] | None:
         values = json.loads((folder / "metadata.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
-    return values if isinstance(values, dict) and isinstance(values.get("datasets"), list) else None
+    records = values.get("datasets") if isinstance(values, dict) else None
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        return None
+    return dict(values)

@@ -62,6 +62,17 @@ class HzOrder:
             z >>= 1
         return tuple(point)
 
+    def block_of(self, point: Shape) -> int:
+        """The block that holds a sample."""
+        z, left = 0, list(point)
+        for place, axis in enumerate(reversed(self.letters)):
+            z |= (left[axis] & 1) << place
+            left[axis] >>= 1
+        if z == 0:
+            return 0
+        whole = 1 << len(self.letters) | z
+        return whole // (whole & -whole) >> 1 + self.bits
+
     def level(self, block: int) -> int:
         """The level of a block's samples; block 0 holds all levels up to this one."""
         return (block << self.bits).bit_length() if block else self.bits

@@ -307,6 +307,7 @@ def test_every_point_of_the_lattice_is_in_one_block_once(letters: str, bits: int
         seen[slices] += 1
         first = order.point((block << order.bits) + (1 << order.bits) - 1)
         assert seen[first] == 1
+        assert order.block_of(first) == block
     assert (seen == 1).all()
 
 
