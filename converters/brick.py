@@ -25,7 +25,7 @@ from scray.idx.geometry import Geometry, Shape
 from scray.idx.header import Header
 from scray.idx.writer import Gatherer, Written, write_block, write_file
 from scray.stopwatch import Stopwatch
-from scray.storage import write_atomic
+from scray.storage import fsync_folder, write_atomic
 
 
 @dataclass
@@ -54,6 +54,10 @@ class Bench:
         return self.plan.header(self.grid)
 
     def mark(self, kept: tuple[Written, ...] = ()) -> Mark:
+        """What was done, after the names of all files are on disk."""
+        for folder in {(self.tree / file.path).parent for file in self.files}:
+            fsync_folder(folder)
+        self.watch.lap("write")
         return Mark(
             task=self.task.id,
             files=tuple(self.files),

@@ -34,7 +34,8 @@ class Mark:
     notes: tuple[str, ...] = ()
 
     def write(self, staging: Path) -> None:
-        write_atomic(_path(staging, self.task), _MARK.dump_json(self))
+        """Note it; a mark that a power loss takes away only means that the task is done again."""
+        write_atomic(_path(staging, self.task), _MARK.dump_json(self), flush_folder=False)
 
     def is_true(self, staging: Path) -> bool:
         """Whether everything it names is on disk, with its size."""

@@ -32,7 +32,7 @@ def scatter(plan: Plan, staging: Path, task: Task, watch: Stopwatch) -> Mark:
         part = array[_cut(_shared(task, brick), task)]
         name = segment(task, brick)
         (staging / name).parent.mkdir(exist_ok=True)
-        write_atomic(staging / name, _slabs(part))
+        write_atomic(staging / name, _slabs(part), flush_folder=False)
         kept.append(Written(name, part.nbytes, ""))
         watch.lap("scatter")
     return Mark(task.id, kept=tuple(kept), read_bytes=task.read_bytes, seconds=watch.seconds)

@@ -36,10 +36,12 @@ REFUSALS = frozenset({errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM, er
 # --- files ---------------------------------------------------------------------------------------
 
 
-def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview], *, flush_folder: bool = True) -> None:
     """Write a file so that `path` holds its old content or all of `data`, also after a crash or power loss.
 
-    The folder must exist: a worker whose folder was taken away fails instead of making a new one.
+    The folder must exist: a worker whose folder was taken away fails instead of making a new one. Who writes many
+    files into one folder passes `flush_folder=False` and flushes the folder once: until then a power loss may take
+    the name, never leave half a file under it.
     """
     chunks = (data,) if isinstance(data, bytes) else data
     temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.tmp"
@@ -53,7 +55,8 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes | memoryview]) -> None
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    fsync_folder(path.parent)
+    if flush_folder:
+        fsync_folder(path.parent)
 
 
 def fsync_folder(path: Path) -> None:

@@ -1,6 +1,7 @@
 """Writes the block files of IDX v6: gather each block from an array in memory, encode it, write the file once.
 
-One file has one writer; it appears whole, by rename, and is flushed to disk before it does.
+One file has one writer; it appears whole, by rename, and is flushed to disk before it does; the caller flushes
+its folder.
 """
 
 from __future__ import annotations
@@ -93,6 +94,5 @@ def _write(root: Path, name: str, parts: Sequence[bytes]) -> Written:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
-    path = root / name
-    write_atomic(path, parts)
+    write_atomic(root / name, parts, flush_folder=False)
     return Written(name, sum(map(len, parts)), digest.hexdigest())
