@@ -186,6 +186,8 @@ def _check_sizes(header: Header) -> None:
         raise BadInput("the IDX header names no field")
     if header.blocks_per_file < 1 or header.interleave < 0 or header.arco < 0:
         raise BadInput("the IDX header has a negative number where a size belongs")
+    if header.arco and header.blocks_per_file != 1:
+        raise BadInput("an ARCO dataset has one block a file")
     if header.blocks_per_file * len(header.fields) > MAX_TABLE_ENTRIES:
         raise TooLarge(
             f"the IDX header asks for files of {header.blocks_per_file} blocks of {len(header.fields)} fields"
