@@ -251,14 +251,19 @@ def _used_extent(space: Any) -> tuple[int, ...]:
 
 
 def _check_filters(found: Found) -> None:
-    properties = found.item.id.get_create_plist()
-    for i in range(properties.get_nfilters()):
-        number, _, _, label = properties.get_filter(i)
-        if not h5py.h5z.filter_avail(number):
-            text = _FILTER_NAMES.get(number) or os.fsdecode(label) or "unnamed"
-            raise MissingFilter(
-                f"{found.file}:{found.path} is compressed with HDF5 filter {number} ({text}), which is not available."
-            )
+    missing = missing_filters(found.item)
+    if missing:
+        raise MissingFilter(
+            f"{found.file}:{found.path} is compressed with HDF5 {', '.join(missing)}, which is not available."
+        )
+
+
+def missing_filters(item: Any) -> list[str]:
+    """The filters of a dataset that are not available here, by number and name."""
+    properties = item.id.get_create_plist()
+    filters = [properties.get_filter(i) for i in range(properties.get_nfilters())]
+    missing = [(n, label) for n, _, _, label in filters if not h5py.h5z.filter_avail(n)]
+    return [f"filter {n} ({_FILTER_NAMES.get(n) or os.fsdecode(label) or 'unnamed'})" for n, label in missing]
 
 
 def check_dataset(found: Found) -> None:

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from converters.faults import reading
-from converters.h5links import Found, H5Store
+from converters.h5links import Found, H5Store, missing_filters
 from converters.jsonsafe import json_safe
 from converters.samples import is_numeric, type_name
 from scray.errors import ScrayError, TooLarge
@@ -114,7 +114,8 @@ def _note_dataset(node: Node, tree: Tree) -> None:
     if shape is not None and is_numeric(dtype) and 0 not in shape:
         tree.datasets.append(node)
     else:
-        tree.refused.append(f"{node.path}: {'empty' if shape is None or 0 in shape else type_name(dtype)}")
+        missing = "".join(f", {name} is not available" for name in missing_filters(node.found.item))
+        tree.refused.append(f"{node.path}: {'empty' if shape is None or 0 in shape else type_name(dtype)}{missing}")
 
 
 def _tell(node: Node, tree: Tree) -> None:

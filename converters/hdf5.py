@@ -38,7 +38,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
 
 def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     with reading(name, "HDF5"), H5Store(root) as store:
-        wanted = paths_of(parameters.get("dataset"))
+        wanted = paths_of(parameters.get("dataset") or parameters.get("variable"))
         tree = walk(store, name)
         nodes = [named(store, name, path, tree) for path in wanted] or [principal(store, tree, name)]
         return source_of(store, name, tree, nodes, files, named=bool(wanted))

@@ -14,6 +14,8 @@ from converters.volume import Array, Box, Reader, Role, Volume
 from scray.errors import MixedInput
 
 OPEN_FILES = 16
+# What decides the meaning of stored numbers: files that differ in one of these cannot share an array.
+MEANING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "units")
 Opener = Callable[[Path, Volume], Reader]
 
 
@@ -56,6 +58,13 @@ def _check_alike(first: Volume, other: Volume, start: int) -> None:
             f"{first.files[0]} holds {_text(first)} and {other.files[0]} holds {_text(other)}: "
             "files of one dataset have to be of one size and type."
         )
+    for key in MEANING:
+        values = first.attributes.get(key), other.attributes.get(key)
+        if values[0] != values[1]:
+            raise MixedInput(
+                f"{first.selector} has {key} {values[0]} in {first.files[0]} and {values[1]} in {other.files[0]}: "
+                "stored numbers that mean different things cannot be joined. Upload the files separately."
+            )
 
 
 def _text(volume: Volume) -> str:

@@ -34,6 +34,7 @@ from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, 
 
 FORMAT = "netcdf"
 CACHE_BYTES = 1 << 20
+MAX_FILES_TOLD = 1000
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
@@ -49,7 +50,17 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     if len({len(source.volumes) for source in found}) > 1:
         raise MixedInput(f"{files[0]} and the other files hold different variables; upload them separately.")
     volumes = tuple(join(same, "time", "file") for same in zip(*(s.volumes for s in found), strict=True))
-    return replace(found[0], volumes=volumes)
+    metadata = found[0].metadata if len(files) == 1 else {**found[0].metadata, **_first_axes(files, found)}
+    return replace(found[0], volumes=volumes, metadata=metadata)
+
+
+def _first_axes(files: tuple[str, ...], found: list[Source]) -> dict[str, Any]:
+    """The coordinates along which files were joined, file by file."""
+    axes = {source.volumes[0].source_axes[0] for source in found}
+    told = {}
+    for name, source in list(zip(files, found, strict=True))[:MAX_FILES_TOLD]:
+        told[name] = {k: v for k, v in source.metadata["coordinates"].items() if k.rsplit("/", 1)[-1] in axes}
+    return {"coordinates_by_file": told}
 
 
 def is_netcdf4(root: Path, name: str) -> bool:

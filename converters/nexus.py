@@ -37,7 +37,8 @@ def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mappin
     with reading(name, "HDF5"), H5Store(root) as store:
         tree = walk(store, name)
         chosen = {role: _chosen(store, name, tree, parameters, role) for role in ROLES}
-        nodes = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(parameters.get("dataset"))]
+        wanted = parameters.get("dataset") or parameters.get("variable")
+        nodes = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(wanted)]
         source = source_of(store, name, tree, nodes or _signals_to_convert(store, tree, name), files, named=bool(nodes))
         paths = dict.fromkeys(str(volume.options["path"]) for volume in source.volumes)
         source.metadata["nexus"] = {

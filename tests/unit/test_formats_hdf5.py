@@ -409,3 +409,60 @@ def test_a_store_opens_a_bounded_number_of_files(tmp_path: Path, monkeypatch: py
         store.file("a.h5")
         with pytest.raises(TooLarge):
             store.file("b.h5")
+
+
+def test_printf_sources_are_found_as_far_as_they_exist(tmp_path: Path) -> None:
+    array = pattern((3, 4, 5), "u1")
+    for i, block in enumerate(array):
+        create(tmp_path / f"f-{i}.h5", data=block[None])
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        extent = h5py.h5s.create_simple((3, 4, 5), (h5py.h5s.UNLIMITED, 4, 5))
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        target = extent.copy()
+        target.select_hyperslab((0, 0, 0), (h5py.h5s.UNLIMITED, 1, 1), (1, 1, 1), (1, 4, 5))
+        properties.set_virtual(target, b"f-%b.h5", b"data", h5py.h5s.create_simple((1, 4, 5)))
+        h5py.h5d.create(file.id, b"v", h5py.h5t.NATIVE_UINT8, extent, properties)
+    volume = probe_one(tmp_path, "m.h5", "f-0.h5", "f-1.h5", "f-2.h5", dataset="v")
+    assert read_all(hdf5, tmp_path, volume)[0].tobytes() == array.tobytes()
+    (tmp_path / "f-0.h5").unlink()
+    with pytest.raises(MissingSource, match="f-0"):
+        hdf5.probe(tmp_path, ("m.h5",), {"dataset": "v"})
+
+
+def test_a_file_of_text_says_what_it_has(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["names"] = ["a", "b"]
+        file["none"] = np.zeros((0, 4))
+    with pytest.raises(NothingToConvert, match=r"/names: object.*/none: empty"):
+        hdf5.probe(tmp_path, ("a.h5",), {})
+    create(tmp_path / "t.h5", data=np.zeros(3, [("s", "S4"), ("n", "i4")]))
+    with pytest.raises(Unsupported, match="table with columns"):
+        hdf5.probe(tmp_path, ("t.h5",), {"dataset": "data"})
+
+
+def test_paths_of_a_parameter() -> None:
+    assert hdf5.paths_of(["a", "/b/"]) == ["/a", "/b"]
+    assert hdf5.paths_of(" /a , b ,, ") == ["/a", "/b"]
+    assert hdf5.paths_of(None) == []
+
+
+def test_dimension_labels_name_the_axes(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros((3, 4))
+        file["data"].dims[0].label, file["data"].dims[1].label = "angle", "column"
+    assert probe_one(tmp_path, "a.h5").axis_names == ("angle", "column")
+
+
+def test_a_file_that_changed_is_not_read(tmp_path: Path) -> None:
+    create(tmp_path / "a.h5", data=np.zeros((3, 4)))
+    volume = probe_one(tmp_path, "a.h5")
+    create(tmp_path / "a.h5", data=np.zeros((3, 5)))
+    with pytest.raises(MixedInput, match="changed"):
+        hdf5.open_volume(tmp_path, volume)
+
+
+def test_files_with_different_numbers_of_signals(tmp_path: Path) -> None:
+    nexus_file(tmp_path / "a.nxs")
+    create(tmp_path / "b.nxs", data=np.zeros((3, 4)))
+    with pytest.raises(MixedInput, match="different numbers"):
+        nexus.probe(tmp_path, ("a.nxs", "b.nxs"), {})

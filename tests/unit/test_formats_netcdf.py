@@ -148,6 +148,8 @@ def test_files_are_laid_end_to_end_in_time(tmp_path: Path, form: str) -> None:
     form_of = netcdf_or_hdf5(volume.format)
     assert read_all(form_of, tmp_path, volume).tobytes() == whole.tobytes()
     check_boxes(form_of, tmp_path, volume, whole, 3)
+    told = probe(tmp_path, "m0.nc", "m2.nc").metadata["coordinates_by_file"]
+    assert told["m2.nc"]["t"]["values"] == [0.0, 1.0, 2.0, 3.0]
     write(tmp_path / "other.nc", form, {"v": whole[:, :3]}, "tyx")
     with pytest.raises(MixedInput, match=r"other\.nc"):
         probe(tmp_path, "m0.nc", "other.nc")
@@ -232,3 +234,21 @@ def test_hdf5_that_is_no_netcdf(tmp_path: Path) -> None:
     write(tmp_path / "a.nc", "NETCDF4", {"v": pattern((3, 4), "u1")}, "yx")
     assert not netcdf.is_netcdf4(tmp_path, "a.h5")
     assert netcdf.is_netcdf4(tmp_path, "a.nc")
+
+
+def test_packed_files_that_mean_different_things_are_not_joined(tmp_path: Path) -> None:
+    for name, scale in (("a.nc", 0.1), ("b.nc", 0.2)):
+        write(tmp_path / name, "NETCDF4", {"v": pattern((2, 3, 4), "i2")}, "tyx")
+        with netCDF4.Dataset(str(tmp_path / name), "a") as file:
+            file["v"].scale_factor = scale
+    with pytest.raises(MixedInput, match=r"scale_factor 0\.1 in a\.nc and 0\.2 in b\.nc"):
+        probe(tmp_path, "a.nc", "b.nc")
+
+
+def test_a_classic_header_that_makes_no_sense(tmp_path: Path) -> None:
+    write(tmp_path / "a.nc", "NETCDF3_CLASSIC", {"v": pattern((3, 4), "i2")}, "yx")
+    data = (tmp_path / "a.nc").read_bytes()
+    for at, value in ((8, b"\0\0\0\x0b"), (15, b"\xff"), (12, b"\xff")):
+        (tmp_path / "bad.nc").write_bytes(data[:at] + value + data[at + len(value) :])
+        with pytest.raises(BadInput):
+            probe(tmp_path, "bad.nc")

@@ -19,7 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters import registry
+from converters.faults import reading
 from converters.jsonsafe import MAX_ITEMS, MAX_TEXT, json_array, json_safe
+from converters.samples import is_numeric, parts
 from converters.sniff import KINDS, kind_of
 from scray.errors import (
     BadInput,
@@ -27,6 +29,7 @@ from scray.errors import (
     EmptyInput,
     MissingSource,
     ScrayError,
+    StorageError,
     TooLarge,
     UnsafePath,
     Unsupported,
@@ -326,3 +329,28 @@ def test_damaged_files_end_in_a_clear_error_or_a_volume(tmp_path: Path, name: st
     except ScrayError:
         return
     json.dumps(source.metadata, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (MemoryError(), TooLarge),
+        (RecursionError(), BadInput),
+        (OSError(5, "Input/output error"), StorageError),
+        (OSError("bad header"), BadInput),
+        (KeyError("x"), BadInput),
+        (UnsafePath("kept"), UnsafePath),
+    ],
+)
+def test_what_a_parser_throws_is_told_by_name(raised: Exception, expected: type[ScrayError]) -> None:
+    with pytest.raises(expected) as caught, reading("a.tif", "TIFF"):
+        raise raised
+    assert "a.tif" in caught.value.message or caught.value is raised
+
+
+@pytest.mark.parametrize("dtype", ["S3", "U3", "O", "V4", "f16", "c32", "M8[s]", [("a", "S3")], [("a", "i4", (2,))]])
+def test_samples_that_cannot_be_exact_are_refused(dtype: Any) -> None:
+    kind = np.dtype(dtype)
+    assert not is_numeric(kind)
+    with pytest.raises(Unsupported, match="thing"):
+        parts(kind, "thing")

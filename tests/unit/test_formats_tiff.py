@@ -357,3 +357,51 @@ def test_metadata_is_json(tmp_path: Path) -> None:
     metadata = tiff.probe(tmp_path, ("_blobs_3d_fiji_skeleton.tif",), {}).metadata
     assert metadata["imagej"]["slices"] == 30
     assert metadata["byte_order"] == "big"
+
+
+def test_narrow_columns_of_a_wide_uncompressed_image(tmp_path: Path) -> None:
+    array = pattern((40, 600, 3), "u2")
+    write(tmp_path / "a.tif", array, photometric="rgb", byteorder=">")
+    volume = probe_one(tmp_path, "a.tif")
+    with tiff.open_volume(tmp_path, volume) as reader:
+        for x0, x1 in ((10, 20), (5, 590), (0, 600)):
+            got = reader.read(0, ((3, 37), (x0, x1)))
+            assert got.tobytes() == np.ascontiguousarray(array[3:37, x0:x1]).tobytes()
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "webp", "jpeg2000", "lzma", "png"])
+def test_image_codecs_equal_the_reference_library(tmp_path: Path, compression: str) -> None:
+    smooth = np.add.outer(np.arange(50), np.arange(70))[..., None] + np.arange(3)
+    write(tmp_path / "a.tif", smooth.astype("u1"), compression=compression, tile=(32, 32), photometric="rgb")
+    volume = probe_one(tmp_path, "a.tif")
+    whole = read_all(tiff, tmp_path, volume)
+    assert whole[0].tobytes() == tifffile.imread(tmp_path / "a.tif").tobytes()
+    check_boxes(tiff, tmp_path, volume, whole, 9)
+
+
+def test_a_damaged_strip_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", pattern((64, 64), "u2"), compression="deflate", rowsperstrip=64)
+    with tifffile.TiffFile(tmp_path / "a.tif") as f:
+        at = f.pages[0].dataoffsets[0]
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[at + 200 : at + 220] = bytes(20)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(BadInput, match="cannot be decoded"):
+        read_all(tiff, tmp_path, probe_one(tmp_path, "a.tif"))
+
+
+def test_a_file_that_changed_is_not_read(tmp_path: Path) -> None:
+    write(tmp_path / "a.tif", pattern((8, 8), "u1"))
+    volume = probe_one(tmp_path, "a.tif")
+    write(tmp_path / "a.tif", pattern((8, 9), "u1"))
+    with pytest.raises(MixedInput, match="changed"):
+        tiff.open_volume(tmp_path, volume)
+
+
+@pytest.mark.parametrize(("code", "value", "kind"), [(258, 13, "H"), (259, 64000, "H"), (273, 0, "I"), (278, 0, "I")])
+def test_tags_that_make_no_sense_are_errors(tmp_path: Path, code: int, value: int, kind: str) -> None:
+    write(tmp_path / "a.tif", pattern((8, 8), "f4"), compression="deflate")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as f:
+        cast(tifffile.TiffPage, f.pages[0]).tags[code].overwrite(value, dtype=kind)
+    with pytest.raises(ScrayError):
+        read_all(tiff, tmp_path, probe_one(tmp_path, "a.tif"))
