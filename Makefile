@@ -11,7 +11,7 @@ STAMP := .venv/.made-$(shell cat requirements.lock pyproject.toml 2>/dev/null | 
 STAMP_DB := .venv-db/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit up down status bench lock clean .venv .venv-db
+.PHONY: help demo test check lint types imports unit up down status bench docs lock clean .venv .venv-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -50,6 +50,9 @@ status: .venv ## what runs, what waits, what failed
 
 bench: .venv ## ratios against OpenVisus and straight-line loops, kept under bench/results
 	$(BIN)/python -m bench
+
+docs: .venv ## the pages that are made from the code
+	$(BIN)/python -m cluster.clidocs > docs/cli.md
 
 lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock (keeps pins that still fit)
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install $(PIP_QUIET) uv

@@ -20,7 +20,7 @@ import psutil
 
 MARK = "SCRAY_STACK_ID"
 TETHER = Path(__file__).with_name("tether.py")
-GRACE_SECONDS = 12.0
+GRACE_SECONDS = 8.0
 
 
 @dataclass
@@ -88,7 +88,7 @@ def marked(stack_id: str) -> list[psutil.Process]:
     return found
 
 
-def sweep(stack_id: str, grace_seconds: float = 3.0) -> int:
+def sweep(stack_id: str, grace_seconds: float = 2.0) -> int:
     """End what is left of a stack; returns how many processes there were. Repeats until none is seen."""
     ended: set[int] = set()
     for _ in range(20):

@@ -38,11 +38,11 @@ class Profile(StrEnum):
     cloud = "cloud"
 
 
-Paths = Annotated[list[Path], typer.Argument(help="Files and folders of one dataset.", show_default=False)]
+Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders of one dataset.", show_default=False)]
 Sensor = Annotated[
     str, typer.Option(help="What the files are: TIFF, NETCDF, HDF5, 4D_NEXUS, IDX, …", show_default=False)
 ]
-Result = Annotated[Path, typer.Argument(help="The folder of a result.", exists=True, file_okay=False)]
+Result = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a result.", exists=True)]
 Param = Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help="A conversion parameter; repeatable.")]
 
 
@@ -77,7 +77,8 @@ def convert(
 
 
 def _show(progress: show.Progress, name: str, at: Progress) -> None:
-    progress.update(name, at.stage, at.done_bytes, at.total_bytes)
+    percent = 100 * at.done_bytes / at.total_bytes if at.total_bytes else None
+    progress.update(name, at.stage, percent, f"of {show.size(at.total_bytes)}" if at.total_bytes else "")
 
 
 @contextmanager
@@ -135,14 +136,29 @@ def _sentence(document: dict[str, Any]) -> str:
 @show.command
 def verify(
     folder: Result,
-    against: Annotated[list[Path] | None, typer.Option(help="The source: compare every sample.", exists=True)] = None,
+    against: Annotated[Path | None, typer.Option(help="The source: compare every sample.", exists=True)] = None,
     as_json: Json = False,
 ) -> None:
     """Check a result: manifest, headers, every block; with --against also every sample."""
-    pass
+    from converters.verify import verify as look
+
+    problems = look(folder, against)
+    document = {"ok": not problems, "problems": problems, "against": against and str(against)}
+    compared = f" and equals {against}" if against else ""
+    text = "\n".join(problems) or f"{folder} is whole{compared}"
+    show.result(document, text, as_json=as_json)
+    if problems:
+        raise typer.Exit(show.EXIT_FAILED)
 
 
 @show.command
 def info(folder: Result, as_json: Json = False) -> None:
     """What a result holds."""
-    pass
+    from converters.info import info as look
+
+    found = look(folder)
+    show.result(found, _described(found), as_json=as_json)
+
+
+def _described(found: dict[str, Any]) -> str:
+    return "\n".join(f"{name:16} {json.dumps(value, default=str)}" for name, value in found.items())

@@ -21,7 +21,7 @@ from scray.status import Status, read_status
 if TYPE_CHECKING:
     from scray.client import Client
 
-Identifier = Annotated[str, typer.Argument(help="UUID of the dataset (or its id, slug or name).", show_default=False)]
+Identifier = Annotated[str, typer.Argument(metavar="UUID", help="UUID of the dataset (or its id, slug or name).", show_default=False)]
 Address = Annotated[str, typer.Option("--api", help="The API; else that of the local stack.")]
 User = Annotated[str, typer.Option("--user", help="Whose dataset it is: an e-mail address.")]
 
@@ -88,7 +88,7 @@ def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progr
     def count(more: int) -> None:
         nonlocal done
         done += more
-        progress.update(name, "uploading", done, total)
+        progress.update(name, "uploading", 100 * done / max(total, 1), f"of {show.size(total)}")
 
     if len(paths) == 1:
         return client.upload_path(paths[0], on_progress=count, **fields).dataset_uuid
@@ -102,8 +102,16 @@ def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progr
 def follow(client: Client, identifier: str, name: str, progress: show.Progress) -> None:
     """Show a dataset's way until its end."""
     for found in client.watch(identifier):
-        stage = found["stage"] if found["status"] == Status.CONVERTING and found["stage"] else found["status"]
-        progress.update(name, stage, found["progress"], 100.0)
+        show_status(progress, name, found)
+
+
+def show_status(progress: show.Progress, name: str, found: Mapping[str, Any]) -> None:
+    """One answer of the status route, as a bar or line."""
+    converting = found["status"] == Status.CONVERTING and found["stage"]
+    speed, eta = found["speed_bytes_per_second"], found["eta_seconds"]
+    note = f"{show.size(speed)}/s" + (f", {eta:.0f} s left" if eta else "") if converting and speed else ""
+    percent = found["progress"] if found["progress"] or found["status"] == Status.DONE else None
+    progress.update(name, found["stage"] if converting else found["status"], percent, note)
 
 
 def _size(path: Path) -> int:

@@ -22,6 +22,7 @@ from cluster.hashing import digest_inputs
 from cluster.meter import Meter
 from cluster.reaping import superseded
 from cluster.tasks import prepare_task, seal_task
+from converters.describe import read_metadata
 from converters.mark import Mark
 from converters.plan import Choices, Plan
 from converters.prepare import Job, find_files
@@ -34,7 +35,7 @@ from scray.queue import Claim, Queue
 from scray.reconcile import Order
 from scray.settings import Settings
 from scray.status import ENDS, Status
-from scray.storage import HEADER, Storage, reap_staging
+from scray.storage import Storage, reap_staging
 
 log = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0
@@ -206,25 +207,12 @@ def _severity(error: Exception) -> tuple[int]:
 
 
 def describe(plan: Plan, target: Path) -> dict[str, Any]:
-    """What the dataset's document says about the result; `path` is relative to the converted folder."""
+    """What the dataset's document says about the result: the principal dataset's shape and fields, and all headers."""
     outputs = Manifest.from_json((target / MANIFEST).read_bytes()).outputs
-    grid = plan.grids[0] if plan.grids else None
-    shape = (
-        {
-            "shape": list(grid.shape),
-            "time_steps": grid.steps,
-            "levels": len(grid.bitmask) + 1,
-            "fields": [
-                {"name": name, "dtype": dtype, "components": count}
-                for name, dtype, count in zip(grid.fields, grid.dtypes, grid.components, strict=True)
-            ],
-        }
-        if grid
-        else {}
-    )
+    datasets = (read_metadata(target) or {}).get("datasets") or [{}]
     return {
-        **shape,
-        "datasets": [g.path(HEADER) for g in plan.grids],
+        **{name: datasets[0].get(name) for name in ("shape", "dtype", "steps", "levels", "fields")},
+        "datasets": [dataset.get("idx") for dataset in datasets],
         "plan": plan.digest,
         "files": len(outputs),
         "bytes_in": sum(file.size for file in plan.inputs),

@@ -1,12 +1,14 @@
 """`python -m cluster.driver`: see that the driver lives, replace one of other code, and stay as its watchdog.
 
 The driver itself is a detached named actor (actor.py): it outlives this process, and Ray starts it again when it falls.
-What Ray cannot see, this does: an actor whose heartbeat has stopped. `--once` returns when the driver is there.
+What Ray cannot see, this does: an actor whose heartbeat has stopped. `--once` returns when the driver is there; with
+`--bound` the driver ends when this process is told to.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from contextlib import suppress
@@ -21,11 +23,12 @@ from cluster.head import DRIVER_RESOURCE
 from cluster.version import code_version
 from scray.catalog import Catalog, connect
 from scray.errors import ScrayError
+from scray.reconcile import BEATS_A_LEASE
 from scray.settings import Settings, load_settings
 
 NAMESPACE = "scray"
 NAME = "driver"
-DRAIN_SECONDS = 30.0
+DRAIN_SECONDS, LEAVE_SECONDS = 30.0, 5.0
 PROMPT_SECONDS = 30.0  # a driver that does not answer within this is looked at by its heartbeat
 CONTROL_CALLS = 4
 
@@ -61,7 +64,7 @@ def ensure(name: str = NAME) -> str:
         if there["version"] == code_version():
             return str(there["owner"])
         log.info("replacing driver %s of code %s by %s", name, there["version"], code_version())
-        _drain(actor)
+        _drain(actor, DRAIN_SECONDS)
         _end(actor)
     raise ScrayError(f"The driver {name!r} does not start; see its log in the Ray dashboard.")
 
@@ -70,9 +73,9 @@ def _get_or_create(name: str) -> Any:
     return ray.remote(Driver).options(name=name, **PINNED).remote(name)
 
 
-def _drain(actor: Any) -> None:
+def _drain(actor: Any, seconds: float) -> None:
     with suppress(exceptions.RayError):
-        ray.get(actor.drain.remote(DRAIN_SECONDS), timeout=DRAIN_SECONDS + PROMPT_SECONDS)
+        ray.get(actor.drain.remote(seconds), timeout=seconds + 1)
 
 
 def _end(actor: Any) -> None:
@@ -102,18 +105,30 @@ def _beats(catalog: Catalog, owner: str) -> bool:
         return True
 
 
+def leave(name: str) -> None:
+    """End the driver: it gives its work back first, if it can do so at once."""
+    with suppress(ValueError, exceptions.RayError):
+        actor = ray.get_actor(name, namespace=NAMESPACE)
+        _drain(actor, LEAVE_SECONDS)
+        ray.kill(actor, no_restart=True)
+
+
 def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    settings = load_settings()
-    ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
     try:
+        settings = load_settings()
+        ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         owner = ensure()
         print(f"driver {owner} runs code {code_version()}", flush=True)
         if "--once" not in arguments:
-            watch(NAME, _catalog(settings), settings.lease_seconds / 3)
+            watch(NAME, _catalog(settings), settings.lease_seconds / BEATS_A_LEASE)
     except ScrayError as error:
         print(f"{error.message} [{error.code}]", file=sys.stderr)
         return 1
+    finally:
+        if "--bound" in arguments and ray.is_initialized():
+            leave(NAME)
     return 0
 
 

@@ -69,7 +69,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 class Progress:
-    """Steps under way, each a name with done and total bytes. A context manager; silent in JSON mode off a terminal."""
+    """Steps under way, by name, with percent and a note. A context manager; silent in JSON mode off a terminal."""
 
     def __init__(self, *, as_json: bool = False) -> None:
         self.silent = as_json and not sys.stderr.isatty()
@@ -88,25 +88,27 @@ class Progress:
         if self.bars:
             self.bars.stop()
 
-    def update(self, name: str, stage: str, done: float = 0, total: float = 0) -> None:
-        """One step has come this far; the same name again moves the same bar."""
+    def update(self, name: str, stage: str, percent: float | None = None, note: str = "") -> None:
+        """One step has come this far; the same name again moves the same bar. None: nobody knows how far."""
         if self.silent:
             return
         if self.bars:
-            task = self.tasks.setdefault(name, None)
-            if task is None:
-                task = self.tasks[name] = self.bars.add_task(name, total=None)
-            self.bars.update(task, description=f"{name}: {stage}", completed=done, total=total or None)
+            if name not in self.tasks:
+                self.tasks[name] = self.bars.add_task(name, total=100, note="")
+            total = 100 if percent is not None else None
+            self.bars.update(
+                self.tasks[name], description=f"{name}: {stage}", completed=percent or 0, total=total, note=note
+            )
         else:
-            self._line(name, stage, done, total)
+            self._line(name, stage, percent, note)
 
-    def _line(self, name: str, stage: str, done: float, total: float) -> None:
+    def _line(self, name: str, stage: str, percent: float | None, note: str) -> None:
         """A line when the stage changes, and then every few seconds."""
         at, before = self.said.get(name, (0.0, ""))
         now = time.monotonic()
         if stage != before or now - at >= LINE_SECONDS:
-            share = f" {100 * done / total:.0f} % of {size(total)}" if total else ""
-            print(f"{name}: {stage}{share}", file=sys.stderr, flush=True)
+            share = f"{percent:.0f} %" if percent is not None else ""
+            print(" ".join(filter(None, [f"{name}: {stage}", share, note])), file=sys.stderr, flush=True)
             self.said[name] = (now, stage)
 
 
@@ -117,8 +119,7 @@ def _bars() -> Any:
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
-        progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.percentage:>3.0f} %"),
+        progress.TextColumn("{task.fields[note]}"),
     )
     return progress.Progress(*columns, console=Console(stderr=True))

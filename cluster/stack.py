@@ -28,6 +28,7 @@ from cluster.state import Places, State, is_held, only_one, read_state, without_
 from scray.errors import ScrayError
 
 START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 RESTARTS, RESTARTS_WITHIN_SECONDS = 5, 300.0
 TICK_SECONDS = 0.2
 
@@ -97,8 +98,9 @@ class Stack:
         self.state.api = f"http://{head.LOOPBACK}:{settings['SCRAY_API_PORT']}"
         self._add("api", lambda: [sys.executable, "-m", "api"])
         self._await("ray", lambda: answers(ray.gcs) and answers(ray.dashboard))
-        self._add("driver", lambda: [sys.executable, "-m", "cluster.driver"])
+        self._add("driver", lambda: [sys.executable, "-m", "cluster.driver", "--bound"])
         self._await("api", lambda: succeeds(f"{self.state.api}/healthz"))
+        self._await("driver", lambda: "runs code" in self.children["driver"].last_words())
         self._await("driver", lambda: succeeds(f"{self.state.api}/readyz"))
         self._enter("ready")
 
@@ -197,9 +199,18 @@ def spawn(data: Path, *, detach: bool) -> tuple[subprocess.Popen[bytes], State]:
     if is_held(places):
         raise StackRuns
     stack_id = os.urandom(8).hex()
-    tether = [] if detach else [sys.executable, "-S", str(TETHER), str(os.getpid())]
+    process = None
+    try:
+        process = _launch(places, stack_id, [] if detach else [sys.executable, "-S", str(TETHER), str(os.getpid())])
+        return process, _await_ready(process, places, stack_id)
+    except BaseException:
+        end(process, stack_id)
+        raise
+
+
+def _launch(places: Places, stack_id: str, tether: list[str]) -> subprocess.Popen[bytes]:
     with places.log("stack").open("wb") as log:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [*tether, sys.executable, "-m", "cluster.stack", str(places.data)],
             env={**os.environ, MARK: stack_id},
             stdin=subprocess.DEVNULL,
@@ -207,11 +218,6 @@ def spawn(data: Path, *, detach: bool) -> tuple[subprocess.Popen[bytes], State]:
             stderr=log,
             start_new_session=True,
         )
-    try:
-        return process, _await_ready(process, places, stack_id)
-    except BaseException:
-        end(process, stack_id)
-        raise
 
 
 def _await_ready(process: subprocess.Popen[bytes], places: Places, stack_id: str) -> State:
@@ -224,12 +230,13 @@ def _await_ready(process: subprocess.Popen[bytes], places: Places, stack_id: str
     raise StackFailed(lines[-1] if lines else None)
 
 
-def end(process: subprocess.Popen[bytes], stack_id: str) -> None:
+def end(process: subprocess.Popen[bytes] | None, stack_id: str) -> None:
     """End a stack that this process spawned, and anything that is left of it."""
-    with suppress(ProcessLookupError):
-        process.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(60)
+    if process:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
     sweep(stack_id)
 
 
@@ -253,7 +260,7 @@ def down(data: Path) -> bool:
         process = psutil.Process(state.pid)
         if process.create_time() == state.created:
             process.terminate()
-            process.wait(60)
+            process.wait(STOP_SECONDS)
     ended = sweep(state.id)
     places.state.unlink(missing_ok=True)
     return ended > 0 or state.phase == "ready"
