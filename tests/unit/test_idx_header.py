@@ -209,6 +209,9 @@ def test_refuses_time_templates_that_make_no_sense(template: str) -> None:
         ("(blocksperfile)\n4", "(blocksperfile)\n0", BadInput),
         ("(blocksperfile)\n4", "(blocksperfile)\n99999999999", TooLarge),
         ("(fields)", "(meadows)", BadInput),
+        ("(bitsperblock)\n8", "(bitsperblock)\n-8", TooLarge),
+        ("(bitsperblock)\n8", "(bitsperblock)\n8 8", BadInput),
+        ("(interleave block)\n0", "(interleave block)\n-2", BadInput),
         ("(version)", "hello", BadInput),
         ("(version)", "<dataset>", Unsupported),
     ],
@@ -218,6 +221,31 @@ def test_refuses_what_makes_no_sense(old: str, new: str, error: type[Exception])
     assert old in text
     with pytest.raises(error):
         Header.parse(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"box": ((0, 1), (0, 1))}, BadInput),
+        ({"fields": ()}, BadInput),
+        ({"bits_per_block": 16}, TooLarge),
+        ({"arco": 64}, BadInput),
+        ({"blocks_per_file": 1 << 23}, TooLarge),
+    ],
+)
+def test_is_never_made_of_what_makes_no_sense(changes: dict[str, object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        header(**changes)
+
+
+def test_refuses_blocks_of_two_gigabytes() -> None:
+    with pytest.raises(TooLarge, match="2 GiB"):
+        header(bitmask="V" + "012" * 9, bits_per_block=24, fields=(Field("a", "<f8", 100),))
+
+
+def test_tells_sizes() -> None:
+    assert (header().block_samples, header().step_count) == (256, 1)
+    assert header(fields=(Field("a", "<f8", 3),)).block_bytes(0) == 256 * 24
 
 
 def test_guesses_what_old_headers_leave_out() -> None:

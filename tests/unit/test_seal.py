@@ -79,6 +79,18 @@ def test_several_datasets_and_a_header_at_the_top(groups: Path, tmp_path: Path, 
             assert theirs.tobytes() == file[source][()].tobytes() == Dataset.open(out / name).read().tobytes()
 
 
+def test_a_header_at_the_top_that_leads_elsewhere_is_named(groups: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    convert(job(groups, parameters=BOTH), out, Serial())
+    principal, other = (r["idx"] for r in json.loads((out / "metadata.json").read_bytes())["datasets"])
+    top = (out / "visus.idx").read_text()
+    for old, new in [("0 59 ", "0 58 "), (f"./{Path(principal).parent}/", f"./{Path(other).parent}/")]:
+        (out / "visus.idx").write_text(top.replace(old, new))
+        assert any("visus.idx at the top" in problem for problem in verify(out)), new
+    (out / "visus.idx").write_text("(version)\n")
+    assert any("visus.idx at the top" in problem for problem in verify(out))
+
+
 def test_extremes_are_finite_and_in_header_and_metadata(groups: Path, tmp_path: Path) -> None:
     tree = seal(staged(job(groups, parameters={"dataset": "one/big"}), tmp_path / "s"))
     (record,) = json.loads((tree / "metadata.json").read_bytes())["datasets"]
@@ -203,6 +215,13 @@ def test_idx_is_linked_described_and_verified(tmp_path: Path) -> None:
     assert verify(out, DATA / "cat_rgb") == []
     assert (DATA / "cat_rgb" / "rgb" / "0.bin").stat().st_nlink >= 1
     assert any(p.endswith("0.bin differs from the source rgb/0.bin") for p in swapped(out))
+
+
+def test_a_linked_file_that_is_gone_is_named_against_the_source(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    convert(job(DATA / "cat_gray", "IDX"), out, Serial())
+    (out / "gray" / "0.bin").unlink()
+    assert any("gray/0.bin" in p and "source" in p for p in verify(out, DATA / "cat_gray"))
 
 
 def swapped(out: Path) -> list[str]:
