@@ -175,10 +175,8 @@ class Dataset(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _spellings(cls, values: Any) -> Any:
+    def _spellings(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Owner and status have several legacy spellings; the first owner that says something counts."""
-        if not isinstance(values, Mapping):
-            return values
         owner = next((values[key] for key in ("user", "user_id", "user_email") if values.get(key)), "")
         text = values.get("status", "")
         return {**values, "user": owner, "status_text": text, "status": read_status(text)}

@@ -102,3 +102,4 @@ def test_status_and_progress() -> None:
     assert dataset.progress == Progress(percent=5)
     assert Dataset.read({"uuid": "d", "progress": {"percent": "much"}}).progress == Progress()
     assert Dataset.model_validate(dataset) == dataset
+    assert not dataset.running
