@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 import uvicorn
-from scray.settings import Settings, load_settings
 
 from api.app import create_app
+from scray.errors import BadParameter
+from scray.settings import Settings, load_settings
 from scray.storage import write_atomic
 
 GRACE_SECONDS = 20
@@ -22,14 +23,14 @@ BACKLOG = 512
 
 
 def main() -> int:
-    settings = load_settings()
-    if not (settings.api_token or is_loopback(settings.api_host)):
-        print(
-            f"scray serves on {settings.api_host} only when SCRAY_API_TOKEN is set: anyone could use it.",
-            file=sys.stderr,
-        )
+    try:
+        settings = load_settings()
+        check(settings)
+        listener = _listen(settings)
+    except (BadParameter, OSError) as error:
+        print(f"scray cannot serve: {error}", file=sys.stderr)
         return 2
-    with _listen(settings) as listener:
+    with listener:
         server = _Server(uvicorn.Config(
             create_app(settings), loop="uvloop", http="httptools", ws="none", access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
@@ -37,6 +38,14 @@ def main() -> int:
         ))  # fmt: skip
         server.run(sockets=[listener])
     return 0 if server.started else 1
+
+
+def check(settings: Settings) -> None:
+    """Raises BadParameter for settings that the API cannot or must not serve with."""
+    if not settings.mongo_url:
+        raise BadParameter("set MONGO_URL to the database, or let `scray up` start one.")
+    if not (settings.api_token or is_loopback(settings.api_host)):
+        raise BadParameter(f"on {settings.api_host} anyone could use it; set SCRAY_API_TOKEN to allow that.")
 
 
 def is_loopback(host: str) -> bool:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -14,8 +13,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api import about, datasets, health, jobs, problems, uploads
 from api.backend import Backend
-from api.guard import LOOPBACK_NAMES, Guard
-from api.landing import take_over_silent
+from api.guard import LOOPBACK_NAMES, Guard, host_name
+from api.landing import sweep, take_over_silent
 from scray.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
 
 
 def _hosts(settings: Settings) -> set[str]:
-    deployed = urlsplit(settings.deploy_server).hostname
+    deployed = host_name(settings.deploy_server.rpartition("://")[2].partition("/")[0])
     return {*LOOPBACK_NAMES, settings.api_host, *settings.allowed_hosts, *([deployed] if deployed else [])}
 
 
@@ -68,7 +67,7 @@ async def _beat(backend: Backend) -> None:
     """Say that this process is there, and bring to an end what processes that are gone have left."""
     period = backend.settings.lease_seconds / BEATS_PER_LEASE
     while True:
-        for act in (_say_so, take_over_silent):
+        for act in (_say_so, take_over_silent, sweep):
             try:
                 await run_in_threadpool(act, backend)
             except Exception as error:  # the database may be away for a while; the next beat tries again

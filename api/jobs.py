@@ -66,9 +66,9 @@ def cancel_job(job_id: str, backend: BackendOf) -> Message:
         job = find_job(backend, job_id)
     except NotFound as error:
         raise NotFound("Job not found or already completed") from error
-    backend.uploads.cancel(job["dataset_uuid"])
     if not backend.queue.request_cancel(job["dataset_uuid"]):
         raise NotFound("Job not found or already completed")
+    backend.uploads.cancel(job["dataset_uuid"])
     return Message(message=f"Job {job_id} cancelled successfully")
 
 
@@ -84,8 +84,10 @@ def list_jobs(
     if not user_id:
         raise BadRequest("user_id parameter is required")
     condition = {**owned_by(user_id), **_with_status(status)}
-    found, total = backend.catalog.datasets(condition, limit=limit, offset=offset)
-    jobs = [Job(**job_view(Dataset.read(document))) for document in found]
+    documents, total = backend.catalog.datasets(condition, limit=limit, offset=offset)
+    found = [Dataset.read(document) for document in documents]
+    arriving = backend.uploads.arriving([dataset.job_id for dataset in found])
+    jobs = [Job(**job_view(dataset, arriving.get(dataset.job_id))) for dataset in found]
     return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,6 +18,7 @@ from scray.errors import Conflict, ScrayError, StorageError, UploadBroken, every
 from scray.manifest import digest_file
 from scray.storage import fsync_folder, inside
 
+ORPHAN_SECONDS = 86_400
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
@@ -42,6 +44,16 @@ def take_over_silent(backend: Backend) -> list[str]:
         conclude(backend, record)
         concluded.append(record["_id"])
     return concluded
+
+
+def sweep(backend: Backend) -> list[str]:
+    """Remove the parts of uploads that died before they had a record; returns their names."""
+    old = time.time() - ORPHAN_SECONDS
+    parts = [part for part in backend.incoming.iterdir() if part.stat().st_mtime < old]
+    orphans = [part for part in parts if backend.uploads.find(part.stem) is None]
+    for part in orphans:
+        part.unlink(missing_ok=True)
+    return [part.name for part in orphans]
 
 
 def end_failed(backend: Backend, record: dict[str, Any], error: ScrayError, state: str = FAILED) -> bool:

@@ -264,6 +264,12 @@ class Uploads:
         return list(found.sort([("started_at", ASCENDING), ("_id", ASCENDING)]).limit(limit))
 
     @steady
+    def arriving(self, job_ids: Collection[str]) -> dict[str, Document]:
+        """Those of these uploads whose bytes are still coming."""
+        asked = {"_id": {"$in": list(job_ids)}, "state": RECEIVING}
+        return {found["_id"]: found for found in self._uploads.find(asked)}
+
+    @steady
     def stored(self, uuid: str) -> bool:
         """Whether any file of this dataset has arrived."""
         return self._uploads.find_one({"dataset_uuid": uuid, "state": STORED}, {"_id": 1}) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -14,7 +15,7 @@ from pymongo.database import Database
 
 from api.arrival import Arrival
 from api.backend import Backend
-from api.landing import land, take_over_silent
+from api.landing import land, sweep, take_over_silent
 from scray.catalog import FAILED, RECEIVING, STORED
 from scray.errors import Conflict, LeaseLost, UnsafePath
 from scray.manifest import FileDigest, digest_file
@@ -152,6 +153,18 @@ def test_a_killed_server_leaves_no_open_upload(mongo_url: str, database: Mongo, 
         assert "server stopped" in api.row(uuid)["error_message"]
         until(lambda: api.database.uploads.count_documents({"open": True}) == 0)
         assert api.files() == {}
+
+
+def test_a_part_without_a_record_is_swept_away_when_it_is_old(open_backend: Callable[[], Backend]) -> None:
+    backend = open_backend()
+    arrival = begin(backend, str(uuid4()))
+    orphan, fresh = backend.part("upload_1_orphan"), backend.part("upload_2_fresh")
+    for part in (orphan, fresh):
+        part.write_bytes(b"x")
+    for part in (orphan, backend.part(arrival.job_id)):
+        os.utime(part, (1, 1))
+    assert sweep(backend) == [orphan.name]
+    assert sorted(backend.incoming.iterdir()) == sorted([fresh, backend.part(arrival.job_id)])
 
 
 # --- placing a file --------------------------------------------------------------------------------

@@ -288,7 +288,7 @@ def test_a_broken_file_leaves_the_others_of_its_dataset_alone(api: Api) -> None:
 def test_a_running_upload_is_seen_and_can_be_cancelled(api: Api) -> None:
     uuid = str(uuid4())
     connection = begin(api, broken(uuid), 50_000_000)
-    until(lambda: api.database.uploads.count_documents({"dataset_uuid": uuid}), what="the record")
+    until(lambda: api.database.visstoredatas.count_documents({"uuid": uuid}), what="the row")
     job_id = record_of(api, uuid)["_id"]
     url = f"/api/upload/status/{job_id}"
     assert api.http.get(url).json()["status"] == "uploading"
@@ -300,6 +300,8 @@ def test_a_running_upload_is_seen_and_can_be_cancelled(api: Api) -> None:
 
     until(seen, what="progress")
     assert 0 < api.http.get(url).json()["progress_percentage"] < 100
+    [listed] = api.http.get("/api/upload/jobs", params={"user_id": EMAIL, "status": "uploading"}).json()["jobs"]
+    assert (listed["job_id"], listed["bytes_total"] > 40_000_000) == (job_id, True)
     message = api.http.post(f"/api/upload/cancel/{job_id}").json()["message"]
     assert message == f"Job {job_id} cancelled successfully"
     assert api.row(uuid)["status"] == "cancelled"
