@@ -38,7 +38,9 @@ class Profile(StrEnum):
     cloud = "cloud"
 
 
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders of one dataset.", show_default=False)]
+Paths = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", help="Files and folders of one dataset.", show_default=False)
+]
 Sensor = Annotated[
     str, typer.Option(help="What the files are: TIFF, NETCDF, HDF5, 4D_NEXUS, IDX, …", show_default=False)
 ]

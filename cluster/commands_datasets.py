@@ -21,7 +21,9 @@ from scray.status import Status, read_status
 if TYPE_CHECKING:
     from scray.client import Client
 
-Identifier = Annotated[str, typer.Argument(metavar="UUID", help="UUID of the dataset (or its id, slug or name).", show_default=False)]
+Identifier = Annotated[
+    str, typer.Argument(metavar="UUID", help="UUID of the dataset (or its id, slug or name).", show_default=False)
+]
 Address = Annotated[str, typer.Option("--api", help="The API; else that of the local stack.")]
 User = Annotated[str, typer.Option("--user", help="Whose dataset it is: an e-mail address.")]
 

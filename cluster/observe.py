@@ -119,8 +119,10 @@ def _database() -> Iterator[Check]:
         return
     from scray.catalog import Catalog, connect
 
+    database = connect(settings.mongo_url, settings.db_name)
     try:
-        Catalog(connect(settings.mongo_url, settings.db_name)).ping()
+        with database.client:
+            Catalog(database).ping()
     except ScrayError as error:
         yield Check("database", False, error.message)
     else:

@@ -1,0 +1,178 @@
+"""The command line as a program sees it: exit codes, one JSON document, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from typer.testing import CliRunner
+
+from cluster import embedded, show
+from cluster.cli import app
+from cluster.clidocs import page
+from cluster.commands_convert import read_parameters
+from scray.errors import BadParameter
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "examples" / "data" / "img3d.tif"
+HEAVY = ("ray", "fastapi", "pymongo", "starlette", "uvicorn", "httpx")
+
+
+def scray(*words: object) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def scray_json(*words: object) -> tuple[int, Any]:
+    """Exit code and the one document on stdout."""
+    code, out, _ = scray(*words, "--json")
+    assert out.count("\n") == 1
+    return code, json.loads(out)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "result"
+    code, document = scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", folder)
+    assert code == 0
+    assert document["verified"]
+    assert document["bytes_in"] == 31 * 61 * 57 * 2
+    return folder
+
+
+def test_a_result_is_whole_and_equals_its_source(result: Path) -> None:
+    assert scray_json("verify", result, "--against", SAMPLE) == (
+        0,
+        {"ok": True, "problems": [], "against": str(SAMPLE)},
+    )
+
+
+def test_another_source_is_a_failure_with_a_sentence(result: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, np.zeros((31, 61, 57), "<u2"), photometric="minisblack")
+    code, document = scray_json("verify", result, "--against", other)
+    assert code == 1
+    assert document["problems"]
+
+
+def test_info_names_shape_and_type(result: Path) -> None:
+    code, document = scray_json("info", result)
+    assert code == 0
+    assert document["datasets"][0]["shape"] == [31, 61, 57]
+    assert document["datasets"][0]["dtype"] == "<u2"
+
+
+def test_a_former_result_is_replaced_and_anything_else_is_not(result: Path, tmp_path: Path) -> None:
+    assert scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", result, "--codec", "raw")[0] == 0
+    (tmp_path / "precious").write_text("mine")
+    code, document = scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", tmp_path)
+    assert (code, document["error"]["code"]) == (2, "bad-request")
+    assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sensor", "NO SUCH"],
+        ["--sensor", "TIFF", "--codec", "no-such"],
+        ["--sensor", "TIFF", "--profile", "no-such"],
+        ["--sensor", "TIFF", "--executor", "no-such"],
+        ["--sensor", "TIFF", "--param", "no-such=1"],
+        ["--sensor", "TIFF", "--param", "without-a-value"],
+        ["--sensor", "TIFF", "--memory", "much"],
+        [],
+    ],
+)
+def test_wrong_usage_is_2(words: list[str], tmp_path: Path) -> None:
+    code, out, _ = scray("convert", SAMPLE, "--out", tmp_path / "out", *words)
+    assert (code, out) == (2, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
+    assert scray("convert", tmp_path / "no.tif", "--sensor", "TIFF", "--out", tmp_path / "out")[0] == 2
+
+
+@pytest.mark.parametrize(("content", "error"), [(b"", "empty-input"), (b"no picture at all", "wrong-sensor")])
+def test_broken_input_is_1_with_code_and_sentence(content: bytes, error: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.tif"
+    broken.write_bytes(content)
+    code, document = scray_json("convert", broken, "--sensor", "TIFF", "--out", tmp_path / "out")
+    assert (code, document["error"]["code"]) == (1, error)
+    assert document["error"]["message"].endswith(".")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.tif"]
+
+
+def test_without_a_stack_the_way_out_is_said(tmp_path: Path) -> None:
+    code, document = scray_json("watch", "some-dataset", "--data", tmp_path)
+    assert (code, document["error"]["code"]) == (1, "no-stack")
+    code, document = scray_json("status", "--data", tmp_path)
+    assert (code, document["running"]) == (1, False)
+    assert scray_json("down", "--data", tmp_path) == (0, {"stopped": False})
+
+
+def test_the_doctor_looks_at_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONGO_URL", raising=False)
+    monkeypatch.setattr(embedded, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    code, document = scray_json("doctor", "--data", tmp_path)
+    found = {check["name"]: check for check in document["checks"]}
+    assert {"python", "settings", "disk", "data folder", "database", "ray", "sandbox", "stack"} <= found.keys()
+    assert code == 1
+    assert not found["database"]["ok"]
+    assert "MONGO_URL" in found["database"]["says"]
+    assert found["python"]["ok"]
+
+
+def test_a_serial_conversion_loads_no_ray_no_server_no_database(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from cluster.cli import app
+try:
+    app(["convert", {str(SAMPLE)!r}, "--sensor", "TIFF", "--out", {str(tmp_path / "out")!r}])
+except SystemExit as end:
+    assert not end.code, end.code
+print(*sorted(name for name in {HEAVY!r} if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == ""
+    assert (tmp_path / "out" / "visus.idx").exists()
+
+
+def test_the_page_of_commands_is_up_to_date() -> None:
+    assert (ROOT / "docs" / "cli.md").read_text() == page(), "run `make docs`"
+
+
+def test_parameters_are_json_where_they_can_be() -> None:
+    assert read_parameters(["a=1", "b=[1,2]", "c=/entry/x", "d=a=b", "e="]) == {
+        "a": 1,
+        "b": [1, 2],
+        "c": "/entry/x",
+        "d": "a=b",
+        "e": "",
+    }
+    with pytest.raises(BadParameter):
+        read_parameters(["=1"])
+
+
+def test_progress_is_a_line_for_each_stage_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with show.Progress() as progress:
+        for percent in (0, 50, 100):
+            progress.update("name", "hashing", percent, "of 3 MiB")
+        progress.update("name", "done", 100)
+    assert capsys.readouterr().err == "name: hashing 0 % of 3 MiB\nname: done 100 %\n"
+    with show.Progress(as_json=True) as silent:
+        silent.update("name", "hashing")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 50, "1024.0 TiB")])
+def test_sizes_are_readable(count: int, text: str) -> None:
+    assert show.size(count) == text
