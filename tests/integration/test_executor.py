@@ -1,0 +1,225 @@
+"""The Ray executor on a real Ray: the same bytes as the serial one, dead workers, poison, limits, cancelling."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import psutil
+import pytest
+
+from cluster.local_ray import connected
+from converters.mark import Mark
+from converters.plan import Choices, Plan
+from converters.prepare import Job, prepare
+from converters.run import Serial, execute, load_plan
+from converters.seal import seal
+from scray.errors import BadInput, NeverFits, PoisonBrick
+from scray.manifest import MANIFEST, digest_file
+
+PARTS = 70
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """A Ray with two workers of its own."""
+    with connected(2):
+        import ray
+
+        yield ray
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One HDF5 file of many datasets of different shapes: a plan of at least 64 bricks."""
+    folder = tmp_path_factory.mktemp("source")
+    rng = np.random.default_rng(1)
+    with h5py.File(folder / "many.h5", "w") as file:
+        for i in range(PARTS):
+            file[f"d{i:02}"] = rng.integers(0, 999, (3, 10 + i, 12)).astype("<u2")
+    return folder
+
+
+def stage(source: Path, parent: Path, workers: int = 2, memory_bytes: int = 1 << 30) -> Path:
+    names = ",".join(f"/d{i:02}" for i in range(PARTS))
+    choices = Choices(workers=workers, memory_bytes=memory_bytes)
+    job = Job(source, ("many.h5",), "HDF5", {"dataset": names}, choices)
+    return prepare(job, (digest_file(source, "many.h5"),), parent)
+
+
+def contents(tree: Path) -> dict[str, bytes]:
+    """Every file of a result but the record of how the run went."""
+    return {
+        str(path.relative_to(tree)): path.read_bytes()
+        for path in tree.rglob("*")
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+@pytest.fixture(scope="module")
+def expected(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    staging = stage(source, tmp_path_factory.mktemp("serial"))
+    execute(staging, Serial())
+    found = contents(seal(staging))
+    assert MANIFEST in found
+    return found
+
+
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize(("workers", "memory_bytes"), [(1, 256 << 20), (2, 512 << 20), (2, 1 << 30)])
+def test_ray_gives_the_same_bytes_as_a_loop(
+    source: Path, tmp_path: Path, expected: dict[str, bytes], workers: int, memory_bytes: int
+) -> None:
+    from cluster.executor import RayExecutor
+
+    staging = stage(source, tmp_path, workers, memory_bytes)
+    assert len(load_plan(staging).tasks) >= 64
+    execute(staging, RayExecutor(cpus=workers))
+    assert contents(seal(staging)) == expected
+
+
+@pytest.mark.usefixtures("ray")
+def test_no_more_than_a_window_is_under_way(source: Path, tmp_path: Path) -> None:
+    from cluster.executor import TASKS_PER_CPU, RayExecutor
+
+    executor = RayExecutor(cpus=1)
+    most = 0
+    submit = executor.submit
+
+    def counting(staging: Path, task: Any) -> None:
+        nonlocal most
+        submit(staging, task)
+        most = max(most, len(executor.flights.under_way))
+
+    executor.submit = counting  # type: ignore[method-assign]
+    execute(stage(source, tmp_path), executor)
+    assert most == executor.window == TASKS_PER_CPU
+
+
+@pytest.mark.usefixtures("ray")
+def test_workers_that_are_killed_cost_only_time(source: Path, tmp_path: Path, expected: dict[str, bytes]) -> None:
+    from cluster.executor import RayExecutor
+
+    staging = stage(source, tmp_path)
+    seen: list[str] = []
+    killed: set[int] = set()
+
+    def on_mark(mark: Mark) -> None:
+        seen.append(mark.task)
+        if len(seen) in {5, 25, 45}:
+            killed.update(kill_busy_workers("doomed"))
+
+    execute(staging, RayExecutor(label="doomed"), on_mark=on_mark)
+    assert killed
+    assert len(seen) == len(set(seen)) == len(load_plan(staging).tasks)
+    assert contents(seal(staging)) == expected
+
+
+def kill_busy_workers(label: str) -> Iterator[int]:
+    """Kill the processes of our own Ray that run a task of this label just now; their numbers."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if f"ray::{label}:" in " ".join(process.cmdline()):
+                process.kill()
+                yield process.pid
+
+
+def test_what_kills_its_worker_three_times_is_poison(ray: Any, tmp_path: Path) -> None:
+    from cluster.flights import ATTEMPTS, run_all
+
+    @ray.remote(max_retries=0)
+    def deadly(log: str) -> None:
+        with Path(log).open("a") as file:
+            file.write("x")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    log = tmp_path / "log"
+    with pytest.raises(PoisonBrick, match="brick-7"):
+        list(run_all([("brick-7", lambda: deadly.remote(str(log)))], 1, lambda: None))
+    assert log.read_text() == "x" * ATTEMPTS
+
+
+def test_one_death_is_not_poison(ray: Any, tmp_path: Path) -> None:
+    from cluster.flights import call
+
+    @ray.remote(max_retries=0)
+    def dies_once(log: str) -> str:
+        if not Path(log).exists():
+            Path(log).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
+
+    assert call("once", lambda: dies_once.remote(str(tmp_path / "log")), lambda: None) == "done"
+
+
+def test_what_a_task_raises_comes_back_as_it_was_and_once(ray: Any, tmp_path: Path) -> None:
+    from cluster.flights import call
+
+    @ray.remote(max_retries=0)
+    def broken(log: str) -> None:
+        with Path(log).open("a") as file:
+            file.write("x")
+        raise BadInput("The file is broken.")
+
+    with pytest.raises(BadInput, match=r"^The file is broken\.$"):
+        call("broken", lambda: broken.remote(str(tmp_path / "log")), lambda: None)
+    assert (tmp_path / "log").read_text() == "x"
+
+
+def test_being_told_to_stop_ends_what_is_under_way(ray: Any, tmp_path: Path) -> None:
+    from cluster.flights import call
+
+    @ray.remote(max_retries=0)
+    def endless(log: str) -> None:
+        Path(log).write_text(str(os.getpid()))
+        time.sleep(600)
+
+    def stop() -> None:
+        if (tmp_path / "log").exists() and (tmp_path / "log").read_text():
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        call("endless", lambda: endless.remote(str(tmp_path / "log")), stop)
+    worker = int((tmp_path / "log").read_text())
+    until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_task_that_no_node_can_hold_is_refused_with_numbers(source: Path, tmp_path: Path) -> None:
+    from cluster.executor import RayExecutor
+
+    staging = stage(source, tmp_path)
+    plan: Plan = load_plan(staging)
+    with pytest.raises(NeverFits, match="1,125,899,906,842,624"):
+        RayExecutor().submit(staging, replace(plan.tasks[0], memory_bytes=1 << 50))
+
+
+@pytest.mark.usefixtures("ray")
+def test_inputs_are_digested_as_one_process_would(tmp_path: Path) -> None:
+    from cluster.hashing import digest_inputs
+
+    rng = np.random.default_rng(2)
+    sizes = {"a": 0, "b": 1, "sub/c": 104_857_600, "sub/d": 104_857_601, "e": 230_000_000}
+    (tmp_path / "sub").mkdir()
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(rng.bytes(size))
+    told: list[int] = []
+    found = digest_inputs(tmp_path, list(sizes), on_bytes=told.append, stop=lambda: None)
+    assert found == tuple(digest_file(tmp_path, name) for name in sizes)
+    assert sum(told) == sum(sizes.values())
+    assert len(told) > 1
