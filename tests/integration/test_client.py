@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -106,6 +108,23 @@ def test_following_a_dataset_to_its_end(client: Client, api: Api, scan: Path) ->
     assert client.convert(uuid)["status"] == "conversion queued"
     client.cancel(f"upload_{uuid}")
     assert client.wait(uuid)["status"] == "cancelled"
+
+
+def test_a_restart_of_the_service_is_sat_out(
+    mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path: Path, scan: Path
+) -> None:
+    database = mongo[f"test_{uuid4().hex[:12]}"]
+    with ExitStack() as stack:
+        with serving(mongo_url, database, tmp_path / "data") as first:
+            client = stack.enter_context(Client(first.url))
+            uuid = send(client, scan)
+            statuses = client.watch(uuid, 60)
+            assert next(statuses)["status"] == "conversion queued"
+        waiting = stack.enter_context(ThreadPoolExecutor(1)).submit(next, statuses)
+        with serving(mongo_url, database, tmp_path / "data", SCRAY_API_PORT=str(first.port)):
+            assert Queue(database).request_cancel(uuid)
+            assert waiting.result(60)["status"] == "cancelled"
+    mongo.drop_database(database.name)
 
 
 def test_waiting_ends(client: Client, scan: Path) -> None:

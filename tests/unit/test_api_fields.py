@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.fields import UploadFields, read_uuid
-from scray.errors import UnsafePath
+from scray.errors import InvalidField, UnsafePath
+from scray.sensors import read_sensor
 
 FORM = {"user_email": "ada@example.org", "dataset_name": "scan", "sensor": "TIFF"}
 
@@ -43,6 +44,22 @@ def test_addresses(email: str) -> None:
 def test_no_addresses(email: str) -> None:
     with pytest.raises(RequestValidationError):
         read(user_email=email)
+
+
+@pytest.mark.parametrize("name", ["tiff", "X-RAY", "", "TIFF "])
+def test_no_sensors(name: str) -> None:
+    with pytest.raises(InvalidField, match="4D_NEXUS"):
+        read_sensor(name)
+    with pytest.raises(RequestValidationError):
+        read(sensor=name)
+
+
+def test_sensors() -> None:
+    assert [read(sensor=name).sensor for name in ("4D_Probe", "NEXUS", "TIFF RGB")] == [
+        "4D_NEXUS",
+        "4D_NEXUS",
+        "TIFF RGB",
+    ]
 
 
 @pytest.mark.parametrize(
