@@ -4,6 +4,8 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 DATA ?= .scray
 BIN := .venv/bin
+# Tests flush every file they write: in memory that costs nothing.
+QUICK := $(if $(wildcard /dev/shm/.),TMPDIR=/dev/shm)
 PIP_QUIET ?= --quiet --progress-bar off --disable-pip-version-check
 
 # What an environment was made from is in the name of its stamp: any change makes it anew, a mere checkout does not.
@@ -21,7 +23,8 @@ demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kin
 
 test: .venv .venv-db ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest tests/integration tests/acceptance
+	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
+	$(QUICK) $(BIN)/pytest tests/integration tests/acceptance tests/chaos
 
 check: .venv ## style, types, floors, unit tests; nothing needs to run for it
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
@@ -37,7 +40,7 @@ imports: .venv
 	$(BIN)/lint-imports
 
 unit: .venv
-	$(BIN)/pytest tests/unit
+	$(QUICK) $(BIN)/pytest -n auto -m 'not slow' tests/unit
 
 up: .venv .venv-db ## start the stack in the background
 	@$(BIN)/scray up --detach --data $(DATA)

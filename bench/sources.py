@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -40,7 +40,7 @@ def scan(shape: tuple[int, int, int], z0: int, seed: int = 2) -> NDArray[np.uint
     return np.asarray(np.clip(body + noise, 0, 65_535), np.uint16)
 
 
-MAKERS = {"<f4": smooth, "<u2": scan}
+MAKERS: dict[str, Callable[[tuple[int, int, int], int], NDArray[np.generic]]] = {"<f4": smooth, "<u2": scan}
 
 
 def slabs(shape: tuple[int, int, int], dtype: str, thick: int = 16) -> Iterator[tuple[int, NDArray[np.generic]]]:

@@ -72,7 +72,6 @@ def _summary(rounds: list[dict[str, Any]]) -> dict[str, Any]:
         "stages, seconds": rounds[-1]["stages"],
         "straight loop, seconds": rounds[-1]["straight_stages"],
         "cpu seconds verified / not / straight / OpenVisus": [
-            round(median(lambda r, k=k: r[k].cpu_seconds), 2)
-            for k in ("verified", "unverified", "straight", "rival")  # type: ignore[misc]
+            round(median(lambda r, k=k: r[k].cpu_seconds), 2) for k in ("verified", "unverified", "straight", "rival")
         ],
     }

@@ -45,7 +45,7 @@ def _hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _slab(slab: np.ndarray, out: Path, z: int, watch: Stopwatch, verify: bool) -> None:  # type: ignore[type-arg]
+def _slab(slab: np.ndarray, out: Path, z: int, watch: Stopwatch, verify: bool) -> None:
     cut = [range(0, n, b) for n, b in zip(slab.shape, BLOCK, strict=True)]
     corners = [(a, b, c) for a in cut[0] for b in cut[1] for c in cut[2]]
     buffer = np.empty(BLOCK, slab.dtype)
@@ -77,7 +77,7 @@ def _write(path: Path, payloads: list[bytes], watch: Stopwatch) -> None:
 
 def _check(
     path: Path, payloads: list[bytes], group: list[tuple[int, int, int]], slab: np.ndarray, watch: Stopwatch
-) -> None:  # type: ignore[type-arg]
+) -> None:
     with path.open("rb") as file:
         for payload, (a, b, c) in zip(payloads, group, strict=True):
             stored = file.read(len(payload))

@@ -68,7 +68,7 @@ def convert(
     from scray.sensors import read_sensor
     from scray.settings import read_size
 
-    workers = os.cpu_count() or 1
+    workers = 1 if executor is ExecutorName.serial else os.cpu_count() or 1
     choices = Choices(codec.value, profile.value, read_size(memory), workers, verify=not no_verify)
     root, files = find_files(paths)
     job = Job(root, files, read_sensor(sensor), read_parameters(param or []), choices)
@@ -117,7 +117,19 @@ def summary(report: Report) -> dict[str, Any]:
     return {
         "out": str(report.out),
         "plan": report.plan.digest,
-        "datasets": [{"name": grid.name, "shape": list(grid.shape), "steps": grid.steps} for grid in report.plan.grids],
+        "datasets": [
+            {
+                "name": grid.name,
+                "shape": list(grid.shape),
+                "steps": grid.steps,
+                "fields": list(grid.fields),
+                "strategy": grid.strategy,
+                "amplification": grid.amplification,
+            }
+            for grid in report.plan.grids
+        ],
+        "projected_memory_bytes": max((task.memory_bytes for task in report.plan.tasks), default=0),
+        "projected_disk_bytes": report.plan.disk.total,
         "tasks": report.tasks,
         "bytes_in": report.bytes_in,
         "bytes_out": report.bytes_out,

@@ -47,7 +47,6 @@ def preload() -> None:
     import hdf5plugin  # noqa: F401
     import imagecodecs  # noqa: F401
     import netCDF4  # noqa: F401
-    import numpy.random
     import PIL.Image
     import tifffile  # noqa: F401
 

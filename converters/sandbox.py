@@ -29,7 +29,7 @@ from scray.manifest import FileDigest
 SILENCE_SECONDS = 60.0
 PROBE_BYTES = 2 << 30
 WANTED = frozenset({"network", "reach", "memory"})
-KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_FAULTS")
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_FAULTS", "SCRAY_STACK_ID")
 
 
 class Sandbox:

@@ -74,7 +74,7 @@ def test_every_change_of_every_dataset_is_legal_and_whole(
     assert can(old.status, now.status)
     assert now.lease is None or now.status in RUNNING
     assert now.status not in CLAIMS or now.lease is None
-    assert now.status not in ENDS or not now.cancel
+    assert now.status is old.status or now.status not in ENDS or not now.cancel
     assert old.status is not Status.CANCELLED or now.status is not Status.DONE
 
 

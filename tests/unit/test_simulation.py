@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
+import pytest
+
 from scray.dataset import Dataset, Progress
 from scray.errors import BadInput, StorageError, WorkerLost
 from scray.queue import Claim
@@ -324,6 +326,7 @@ class World:
             assert row["error_code"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_lives() -> None:
     """SCRAY_SEED=N repeats one of them."""
     seen: Counter[str] = Counter()

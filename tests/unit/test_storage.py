@@ -126,6 +126,7 @@ def memory(tmp_path: Path) -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["exchange", "no exchange", "no links"])
 @pytest.mark.parametrize("old", [OLD, NEW, None])
 def test_publish_can_die_between_any_two_lines(
