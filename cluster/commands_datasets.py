@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +84,7 @@ def connect(data: Path, api: str) -> Client:
 
 
 def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progress: show.Progress) -> str:
-    """Upload all paths as one dataset; its UUID."""
+    """Upload all paths as one dataset; its UUID. Of several paths, folders keep their names."""
     name, total, done = fields["name"], sum(map(_size, paths)), 0
 
     def count(more: int) -> None:
@@ -95,10 +95,19 @@ def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progr
     if len(paths) == 1:
         return client.upload_path(paths[0], on_progress=count, **fields).dataset_uuid
     dataset = str(uuid.uuid4())
-    for number, path in enumerate(paths):
-        more: dict[str, Any] = {"dataset_identifier": dataset, "add_to_existing": number > 0}
-        client.upload_path(path, on_progress=count, **fields, **more)
+    for number, (file, relative) in enumerate(_files(paths)):
+        more: dict[str, Any] = {"dataset_identifier": dataset, "add_to_existing": number > 0, "relative_path": relative}
+        client.upload_path(file, on_progress=count, **fields, **more)
     return dataset
+
+
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Every file of some paths, and what it is called in the dataset."""
+    from scray.client import files_below
+
+    for path in paths:
+        for file in files_below(path) if path.is_dir() else [path]:
+            yield file, file.relative_to(path.parent).as_posix()
 
 
 def follow(client: Client, identifier: str, name: str, progress: show.Progress) -> None:

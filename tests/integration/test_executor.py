@@ -135,7 +135,6 @@ def kill_busy_workers(label: str) -> Iterator[int]:
 def test_what_kills_its_worker_three_times_is_poison(ray: Any, tmp_path: Path) -> None:
     from cluster.flights import ATTEMPTS, run_all
 
-    @ray.remote(max_retries=0)
     def deadly(log: str) -> None:
         with Path(log).open("a") as file:
             file.write("x")
@@ -143,41 +142,40 @@ def test_what_kills_its_worker_three_times_is_poison(ray: Any, tmp_path: Path) -
 
     log = tmp_path / "log"
     with pytest.raises(PoisonBrick, match="brick-7"):
-        list(run_all([("brick-7", lambda: deadly.remote(str(log)))], 1, lambda: None))
+        list(run_all([("brick-7", lambda: ray.remote(max_retries=0)(deadly).remote(str(log)))], 1, lambda: None))
     assert log.read_text() == "x" * ATTEMPTS
 
 
 def test_one_death_is_not_poison(ray: Any, tmp_path: Path) -> None:
     from cluster.flights import call
 
-    @ray.remote(max_retries=0)
     def dies_once(log: str) -> str:
         if not Path(log).exists():
             Path(log).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return "done"
 
-    assert call("once", lambda: dies_once.remote(str(tmp_path / "log")), lambda: None) == "done"
+    assert (
+        call("once", lambda: ray.remote(max_retries=0)(dies_once).remote(str(tmp_path / "log")), lambda: None) == "done"
+    )
 
 
 def test_what_a_task_raises_comes_back_as_it_was_and_once(ray: Any, tmp_path: Path) -> None:
     from cluster.flights import call
 
-    @ray.remote(max_retries=0)
     def broken(log: str) -> None:
         with Path(log).open("a") as file:
             file.write("x")
         raise BadInput("The file is broken.")
 
     with pytest.raises(BadInput, match=r"^The file is broken\.$"):
-        call("broken", lambda: broken.remote(str(tmp_path / "log")), lambda: None)
+        call("broken", lambda: ray.remote(max_retries=0)(broken).remote(str(tmp_path / "log")), lambda: None)
     assert (tmp_path / "log").read_text() == "x"
 
 
 def test_being_told_to_stop_ends_what_is_under_way(ray: Any, tmp_path: Path) -> None:
     from cluster.flights import call
 
-    @ray.remote(max_retries=0)
     def endless(log: str) -> None:
         Path(log).write_text(str(os.getpid()))
         time.sleep(600)
@@ -187,7 +185,7 @@ def test_being_told_to_stop_ends_what_is_under_way(ray: Any, tmp_path: Path) -> 
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        call("endless", lambda: endless.remote(str(tmp_path / "log")), stop)
+        call("endless", lambda: ray.remote(max_retries=0)(endless).remote(str(tmp_path / "log")), stop)
     worker = int((tmp_path / "log").read_text())
     until(lambda: not Path(f"/proc/{worker}").exists())
 

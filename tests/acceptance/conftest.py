@@ -1,0 +1,29 @@
+"""One whole stack for all acceptance tests: database, Ray, API and driver on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.state import State
+from scray.client import Client
+from tests.ray_session import stack_in
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+    quick = {
+        "SCRAY_SETTLE_SECONDS": "0.5",
+        "SCRAY_LEASE_SECONDS": "6",
+        "SCRAY_POLL_SECONDS": "0.2",
+        "SCRAY_WORKERS": "2",
+    }
+    with stack_in(tmp_path_factory.mktemp("stack") / "data", **quick) as state:
+        yield state
+
+
+@pytest.fixture
+def client(stack: State) -> Iterator[Client]:
+    with Client(stack.api) as client:
+        yield client
