@@ -46,6 +46,7 @@ class HzOrder:
         self.letters = tuple(axes - 1 - int(letter) for letter in bitmask[1:])
         self.bits = bits_per_block
         self.axes = axes
+        self._latest = (0, self._lattice(0))  # a block is asked for several times in a row
 
     def stride(self, level: int) -> Shape:
         """Between samples of levels up to `level`."""
@@ -79,6 +80,11 @@ class HzOrder:
 
     def lattice(self, block: int) -> BlockLattice:
         """Where a block's samples lie."""
+        if block != self._latest[0]:
+            self._latest = (block, self._lattice(block))
+        return self._latest[1]
+
+    def _lattice(self, block: int) -> BlockLattice:
         level = self.level(block)
         if block == 0:
             return BlockLattice((0,) * self.axes, self.stride(level), self._extent(self.letters[: self.bits]))
