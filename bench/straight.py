@@ -1,7 +1,7 @@
 """The straight-line loop: the same steps as a conversion, on the same blocks, with nothing around them.
 
-Read, SHA-256, gather a block, encode, SHA-256, write a file; then re-read it, inflate, compare. The whole volume is held in
-memory, and where its blocks lie is worked out before the clock runs. Prints seconds by stage.
+Read, SHA-256, gather a block, encode, SHA-256, write a file; then re-read it, inflate, compare. The whole volume is
+held in memory, and where its blocks lie is worked out before the clock runs. Prints seconds by stage.
 Usage: python -m bench.straight SOURCE.h5 OUT
 """
 
