@@ -54,7 +54,7 @@ class Stack:
 
     def __init__(self, data: Path) -> None:
         self.places = Places(data.resolve())
-        self.id = os.environ.get(MARK) or os.urandom(8).hex()
+        self.id = new_id()
         self.children: dict[str, Child] = {}
         self.stopping = threading.Event()
         created = psutil.Process().create_time()
@@ -176,6 +176,11 @@ class Stack:
         self.places.state.unlink(missing_ok=True)
 
 
+def new_id() -> str:
+    """The mark of a new stack: that of this process where it has one, else a random one."""
+    return os.environ.get(MARK) or os.urandom(8).hex()
+
+
 def answers(port: int) -> bool:
     """Whether something listens on this port of loopback."""
     with socket.socket() as one:
@@ -198,7 +203,7 @@ def spawn(data: Path, *, detach: bool) -> tuple[subprocess.Popen[bytes], State]:
     places.create()
     if is_held(places):
         raise StackRuns
-    stack_id = os.urandom(8).hex()
+    stack_id = new_id()
     process = None
     try:
         process = _launch(places, stack_id, [] if detach else [sys.executable, "-S", str(TETHER), str(os.getpid())])
