@@ -12,6 +12,8 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -86,20 +88,20 @@ class Driver:
         while not self.left.is_set():
             try:
                 self._round()
-            except DatabaseError as error:
-                log.warning("%s", error.message)
             except Exception:
                 log.exception("a round of the driver failed")
             time.sleep(self.desk.settings.poll_seconds)
 
     def _round(self) -> None:
         if not self.adopted:
-            self._adopt()
+            with _database_may_be_away():
+                self._adopt()
         for held in self.held.values():
             self._look_at(held)
         works = tuple(held.work for held in self.held.values())
         for action in decide(replace(self.state, works=works), time.monotonic()):
-            self._perform(action)
+            with _database_may_be_away():
+                self._perform(action)
 
     def _adopt(self) -> None:
         """A restarted driver goes on with what it held, at once."""
@@ -110,7 +112,9 @@ class Driver:
 
     def _look_at(self, held: Held) -> None:
         conversion = held.conversion
-        wanted = not conversion.ended and self.desk.queue.cancel_wanted(conversion.claim)
+        wanted = False
+        with _database_may_be_away():
+            wanted = not conversion.ended and self.desk.queue.cancel_wanted(conversion.claim)
         lost = held.work.lost or conversion.order == "lost"
         held.work = replace(held.work, cancel_wanted=wanted, lost=lost, ended=conversion.ended)
 
@@ -163,6 +167,15 @@ class Driver:
     def _pulse(self) -> dict[str, Any]:
         period = self.desk.settings.lease_seconds / BEATS_A_LEASE
         return {**self.about(), "period_seconds": period, "host": socket.gethostname(), "slots": self.state.slots}
+
+
+@contextmanager
+def _database_may_be_away() -> Iterator[None]:
+    """What needs the database waits; what does not, above all stopping work whose lease ran out, goes on."""
+    try:
+        yield
+    except DatabaseError as error:
+        log.warning("%s", error.message)
 
 
 def owner_name(name: str, settings: Settings) -> str:
