@@ -18,19 +18,24 @@ from scray.errors import BadParameter, EmptyInput, Unsupported, WrongSensor
 from scray.sensors import read_sensor
 from scray.storage import inside
 
-MODULES = {"tiff": "tiff", "hdf5": "hdf5", "nexus": "nexus", "netcdf": "netcdf", "idx": "idx"}
+MODULES = {"tiff": "tiff", "hdf5": "hdf5", "nexus": "nexus", "netcdf": "netcdf", "idx": "idx", "rgb": "rgb"}
+
+_PICTURES = ("jpeg", "png", "tiff")
+_PICTURE_NAMES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png"})
+_PICTURE_SENSORS = {"RGB": "rgb", "TIFF RGB": "rgb"}
 
 # What each sensor expects to find (kinds of content, best first) and the names such files usually have.
 _SENSORS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "TIFF": (("tiff",), frozenset({".tif", ".tiff"})),
-    "TIFF RGB": (("tiff",), frozenset({".tif", ".tiff"})),
+    "TIFF RGB": (_PICTURES, _PICTURE_NAMES),
+    "RGB": (_PICTURES, _PICTURE_NAMES),
     "HDF5": (("hdf5",), frozenset({".h5", ".hdf5", ".hdf", ".nxs", ".he5", ".nwb"})),
     "4D_NEXUS": (("hdf5",), frozenset({".nxs", ".h5", ".hdf5", ".hdf"})),
     "NETCDF": (("netcdf", "hdf5"), frozenset({".nc", ".nc4", ".cdf", ".mnc", ".nc3"})),
     "IDX": (("idx", "midx"), frozenset({".idx", ".midx"})),
     "OTHER": ((), frozenset()),
 }
-_CONVERTIBLE = {"idx": "idx", "hdf5": "hdf5", "netcdf": "netcdf", "tiff": "tiff"}
+_CONVERTIBLE = {"idx": "idx", "hdf5": "hdf5", "netcdf": "netcdf", "tiff": "tiff", "jpeg": "rgb", "png": "rgb"}
 
 _NAMES_A_DATASET = "one path or a comma list"
 KNOWN_PARAMETERS = {
@@ -42,6 +47,7 @@ KNOWN_PARAMETERS = {
     "postsample": f"4D_NEXUS: intensity behind the sample, {_NAMES_A_DATASET}",
     "volume": f"4D_NEXUS: the volumes to convert, {_NAMES_A_DATASET}",
     "time": "steps or axis: whether time becomes time steps or the slowest axis",
+    "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
     "codec": "zip, small, fast or raw: how blocks are compressed",
     "profile": "local or cloud: block files or one object a block",
 } | {f"{name}_dataset": f"the same as {name}" for name in ("Xs", "Ys", "presample", "postsample", "volume")}
@@ -105,7 +111,8 @@ def _check_names(kinds: Mapping[str, str], wanted: tuple[str, ...], suffixes: fr
 
 def _other_kind(kinds: Mapping[str, str], sensor: str) -> str:
     """What else the input is, where there is only one answer."""
-    found = sorted(set(kinds.values()) & set(_CONVERTIBLE))
+    safe = {kind for kind, module in _CONVERTIBLE.items() if module != "rgb" or sensor == "OTHER"}
+    found = sorted(set(kinds.values()) & safe)
     if len(found) == 1:
         return found[0]
     name, kind = next(iter(kinds.items()))
@@ -119,6 +126,9 @@ def _module(
 ) -> tuple[Any, tuple[str, ...]]:
     """The module that reads this kind for this sensor, and the files it gets."""
     chosen = tuple(name for name in names if kinds[name] == kind)
+    if sensor in _PICTURE_SENSORS and kind in _PICTURES:
+        pictures = tuple(name for name in names if kinds[name] in _PICTURES)
+        return importlib.import_module(f"converters.{_PICTURE_SENSORS[sensor]}"), pictures
     if kind in ("idx", "midx"):
         return importlib.import_module("converters.idx"), names
     if sensor == "4D_NEXUS" and kind == "hdf5":

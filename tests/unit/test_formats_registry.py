@@ -59,7 +59,8 @@ def cdf(path: Path, form: Any = "NETCDF3_CLASSIC") -> None:
     ("sensor", "make", "form", "noted"),
     [
         ("TIFF", tiff, "tiff", False),
-        ("TIFF RGB", tiff, "tiff", False),
+        ("TIFF RGB", tiff, "rgb", False),
+        ("RGB", tiff, "rgb", False),
         ("HDF5", hdf5, "hdf5", False),
         ("4D_NEXUS", hdf5, "hdf5", False),
         ("4D_Probe", hdf5, "hdf5", False),
@@ -119,9 +120,8 @@ def test_what_cannot_be_converted_says_so(tmp_path: Path) -> None:
         registry.probe("TIFF", tmp_path, ("a",), {})
     with pytest.raises(EmptyInput):
         registry.probe("TIFF", tmp_path, (), {})
-    for sensor in ("RGB", "MAPIR"):
-        with pytest.raises(Unsupported):
-            registry.probe(sensor, tmp_path, ("a",), {})
+    with pytest.raises(EmptyInput):
+        registry.probe("RGB", tmp_path, ("a",), {})
     (tmp_path / "a").write_text("text")
     with pytest.raises(Unsupported):
         registry.probe("OTHER", tmp_path, ("a",), {})

@@ -1,0 +1,149 @@
+"""A JPEG file's own structure (ITU-T T.81 annex B), and whether its entropy-coded data are all there.
+
+The decoder fills what is missing with grey and says nothing, so success of the decoder proves nothing. Two trials
+do: data put in before the end of each scan must not change a pixel (else the scan ended early), and data spoiled at the
+end of the last scan must change some (else the scan lost its step and ended too late).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass, field
+
+from scray.errors import BadInput, TruncatedInput, Unsupported
+
+_STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_DECODABLE = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "arithmetic", 0xCA: "arithmetic"}
+_MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
+_STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
+_TAIL_BYTES = 1024
+PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
+
+
+@dataclass
+class JpegFile:
+    """What the markers say. `scans` are the [start, stop) of entropy-coded pieces, restart intervals apart."""
+
+    width: int = 0
+    height: int = 0
+    precision: int = 0
+    components: int = 0
+    process: str = ""
+    exif: bytes = b""
+    comments: list[bytes] = field(default_factory=list)
+    icc_parts: dict[int, bytes] = field(default_factory=dict)
+    adobe_transform: int | None = None
+    scans: list[tuple[int, int]] = field(default_factory=list)
+    end: int = 0
+
+    @property
+    def icc(self) -> bytes:
+        return b"".join(self.icc_parts[n] for n in sorted(self.icc_parts))
+
+
+def parse_jpeg(data: bytes, name: str) -> JpegFile:
+    """Walk the markers up to the end of the image; raises TruncatedInput, BadInput or Unsupported by name."""
+    found = JpegFile()
+    at = 2
+    while True:
+        marker, at = _next_marker(data, at, name)
+        if marker == 0xD9:
+            break
+        if marker in _STANDALONE:
+            continue
+        body, after = _segment(data, at, name)
+        _note(found, marker, body, name)
+        at = _entropy(data, after, found, name) if marker == 0xDA else after
+    found.end = at
+    _check(found, name)
+    return found
+
+
+def _next_marker(data: bytes, at: int, name: str) -> tuple[int, int]:
+    if at < len(data) and data[at] != 0xFF:
+        raise BadInput(f"{name} is damaged: there is no JPEG marker where one has to be.")
+    while at < len(data) and data[at] == 0xFF:
+        at += 1
+    if at >= len(data):
+        raise TruncatedInput(f"{name} is cut short: the JPEG image has no end.")
+    return data[at], at + 1
+
+
+def _segment(data: bytes, at: int, name: str) -> tuple[bytes, int]:
+    if at + 2 > len(data):
+        raise TruncatedInput(f"{name} is cut short within its JPEG markers.")
+    length = struct.unpack_from(">H", data, at)[0]
+    if length < 2 or at + length > len(data):
+        raise TruncatedInput(f"{name} is cut short or damaged: a JPEG marker reaches beyond its end.")
+    return data[at + 2 : at + length], at + length
+
+
+def _note(found: JpegFile, marker: int, body: bytes, name: str) -> None:
+    if marker in _FRAMES:
+        _frame(found, marker, body, name)
+    elif marker == 0xDC:
+        raise Unsupported(f"{name} is a JPEG that states its height after its pixels, which cannot be read.")
+    elif marker == 0xE1 and body.startswith(b"Exif\0") and not found.exif:
+        found.exif = body[6:]
+    elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
+        found.icc_parts.setdefault(body[12], body[14:])
+    elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+        found.adobe_transform = body[11]
+    elif marker == 0xFE:
+        found.comments.append(body)
+
+
+def _frame(found: JpegFile, marker: int, body: bytes, name: str) -> None:
+    if found.process:
+        raise BadInput(f"{name} is damaged: it describes its JPEG frame twice.")
+    if marker not in _DECODABLE:
+        raise Unsupported(f"{name} is a lossless or hierarchical JPEG, which cannot be read.")
+    if len(body) < 6 or len(body) < 6 + 3 * body[5]:
+        raise BadInput(f"{name} is damaged: the description of its JPEG frame is too short.")
+    found.precision, found.height, found.width, found.components = struct.unpack_from(">BHHB", body)
+    found.process = _DECODABLE[marker]
+
+
+def _entropy(data: bytes, start: int, found: JpegFile, name: str) -> int:
+    """The position of the marker that ends a scan."""
+    while True:
+        match = _MARKER.search(data, start)
+        if match is None:
+            raise TruncatedInput(f"{name} is cut short: its JPEG data end before the image does.")
+        found.scans.append((start, match.start()))
+        if not 0xD0 <= data[match.end() - 1] <= 0xD7:
+            return match.start()
+        start = match.end()
+
+
+def _check(found: JpegFile, name: str) -> None:
+    if not found.process or not found.scans:
+        raise BadInput(f"{name} is a JPEG without an image.")
+    if found.precision != 8:
+        raise Unsupported(f"{name} is a JPEG of {found.precision} bits a sample; only 8 can be read.")
+    if found.components not in (1, 3, 4):
+        raise Unsupported(f"{name} is a JPEG of {found.components} components; only 1, 3 or 4 can be read.")
+    if not found.width or not found.height:
+        raise BadInput(f"{name} is a JPEG of {found.width}×{found.height} pixels.")
+    coded = sum(stop - start for start, stop in found.scans)
+    if found.width * found.height > PIXELS_A_BYTE * max(1, coded):
+        raise TruncatedInput(f"{name} claims {found.width}×{found.height} pixels in {coded} bytes of JPEG data.")
+
+
+def with_more(data: bytes, found: JpegFile) -> bytes:
+    """The image with data put in at the end of each piece of a scan: a whole image decodes to the same pixels."""
+    pieces, at = [], 0
+    for _, stop in found.scans:
+        pieces += [data[at:stop], _STUFFING]
+        at = stop
+    return b"".join(pieces) + data[at : found.end]
+
+
+def with_spoilt_end(data: bytes, found: JpegFile) -> bytes:
+    """The image with the end of its last scan changed: a whole image decodes to other pixels."""
+    start, stop = found.scans[-1][0], found.scans[-1][1]
+    first = max(start, stop - max(8, min(_TAIL_BYTES, (stop - start) // 4)))
+    noise = (_STUFFING * (1 + (stop - first) // len(_STUFFING)))[: stop - first]
+    return data[:first] + noise + data[stop : found.end]
