@@ -120,10 +120,11 @@ def grids_for(volumes: tuple[Volume, ...], profile: str, file_bytes: int) -> lis
 
 
 def _labels(datasets: list[str]) -> tuple[str, ...]:
-    """Folder names of the datasets; never one that looks like a data folder."""
+    """Folder names of the datasets; never one that looks like a data folder, or `visus`, where ARCO data lie."""
     if len(datasets) == 1:
         return ("",)
-    return tuple(f"{n}_" if DATA_FOLDER.fullmatch(n) else n for n in field_names([d or "data" for d in datasets]))
+    names = field_names([d or "data" for d in datasets])
+    return tuple(f"{n}_" if DATA_FOLDER.fullmatch(n) or n.lower() == "visus" else n for n in names)  # none ends in _
 
 
 def _grid(label: str, members: tuple[int, ...], volumes: tuple[Volume, ...], profile: str, file_bytes: int) -> Grid:

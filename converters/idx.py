@@ -1,4 +1,4 @@
-"""IDX: a dataset that is one already is put in order, not converted.
+"""IDX: a dataset that is one already is put in order, not converted, unless `repack` asks for it.
 
 `visus.idx` ends up at the top with its data where its template looks for them; names that a header points to are
 never changed. Headers are parsed, so what leads out of the dataset is refused before anything is linked.
@@ -6,38 +6,50 @@ never changed. Headers are parsed, so what leads out of the dataset is refused b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
-from converters.volume import Source, Volume
+from converters.idxvolume import open_volume, volumes_of
+from converters.midx import datasets_of, is_midx
+from converters.own import put_aside
+from converters.switch import switched
+from converters.volume import Linked, Source
 from scray.errors import BadInput, BadParameter, MissingSource, TooLarge, UnsafePath, Unsupported, WrongSensor
 from scray.idx.header import Header
+
+__all__ = ["open_volume", "probe", "read_header"]
 
 FORMAT = "idx"
 MAX_HEADER_BYTES = 4 << 20
 TOP = "visus.idx"
-_URL = re.compile(r"""\burl\s*=\s*["']([^"']*)["']""")
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     """Links from the input to the names of the result; `dataset` names the header where there are several.
 
     First a `visus.midx` or `visus.idx`, the one nearest to the top; else the first header whose block files are
-    there. Raises WrongSensor without a header, MissingSource without its data, UnsafePath for paths that lead out.
+    there. With `repack`, the header's fields as volumes instead. Raises WrongSensor without a header, MissingSource
+    without its data, UnsafePath for paths that lead out.
     """
     headers = [name for name in files if PurePosixPath(name).suffix.lower() in (".idx", ".midx")]
     if not headers:
         raise WrongSensor("There is no .idx file in the dataset.")
     name = _chosen(root, files, headers, parameters.get("dataset"))
-    if name.lower().endswith(".midx"):
+    repack = switched(parameters, "repack")
+    if is_midx(root / name):
+        if repack:
+            raise Unsupported(f"{name} composes several datasets; name one of them with `dataset` to repack it.")
         return _midx(root, files, name)
     header = read_header(root, name)
-    links = _links(header, files, name)
-    notes = _notes(headers, name, links, files)
-    return Source(FORMAT, links=links, metadata=_metadata(header, name), notes=notes)
+    if not _data(header, set(files), name):
+        raise MissingSource(f"The block files of {name} are not part of the dataset.")
+    notes = _notes(headers, name)
+    if repack:
+        return Source(FORMAT, volumes_of(header, name), metadata=_metadata(header, name), notes=notes[1:])
+    links = _links(root, header, files, name)
+    linked, more = _linked(root, files, links, headers, name)
+    return Source(FORMAT, links=links, linked=linked, metadata=_metadata(header, name), notes=(*notes, *more))
 
 
 def _chosen(root: Path, files: tuple[str, ...], headers: list[str], wanted: Any) -> str:
@@ -53,7 +65,7 @@ def _chosen(root: Path, files: tuple[str, ...], headers: list[str], wanted: Any)
     failures: list[Exception] = []
     for name in ranked:
         try:
-            if name.lower().endswith(".midx") or _data(read_header(root, name), set(files), name):
+            if is_midx(root / name) or _data(read_header(root, name), set(files), name):
                 return name
         except BadInput as error:
             failures.append(error)
@@ -62,13 +74,14 @@ def _chosen(root: Path, files: tuple[str, ...], headers: list[str], wanted: Any)
     raise MissingSource(f"The block files of {ranked[0]} are not part of the dataset.")
 
 
-def read_header(root: Path, name: str) -> Header:
-    """The parsed header; raises BadInput and its kinds by name."""
+def read_header(root: Path, name: str, called: str = "") -> Header:
+    """The parsed header, as it reads when its file is `called` so; raises BadInput and its kinds by name."""
     path = root / name
     if path.stat().st_size > MAX_HEADER_BYTES:
         raise TooLarge(f"{name} is too large for an IDX header.")
     try:
-        header = Header.parse(path.read_text("utf-8", errors="replace"), PurePosixPath(name).stem)
+        text = path.read_text("utf-8", errors="replace")
+        header = Header.parse(text, PurePosixPath(called or name).stem)
         for field in header.fields:
             header.block_file(0, field.name, next(iter(header.steps())))
     except UnsafePath as error:
@@ -88,24 +101,28 @@ def _data(header: Header, files: set[str], name: str) -> list[str]:
 
 def _data_folder(header: Header, name: str) -> str:
     """The folder, ending in a slash, below which all block files of a header lie; "" for the top."""
-    first = PurePosixPath(header.block_file(0, header.fields[0].name, next(iter(header.steps()))))
+    first = PurePosixPath(_first_file(header))
     top = first.parts[0] + "/" if len(first.parts) > 1 else ""
+    return _prefix(name) + top
+
+
+def _first_file(header: Header) -> str:
+    return header.block_file(0, header.fields[0].name, next(iter(header.steps())))
+
+
+def _prefix(name: str) -> str:
     here = PurePosixPath(name).parent.as_posix()
-    return ("" if here == "." else here + "/") + top
+    return "" if here == "." else here + "/"
 
 
-def _links(header: Header, files: tuple[str, ...], name: str) -> tuple[tuple[str, str], ...]:
+def _links(root: Path, header: Header, files: tuple[str, ...], name: str) -> tuple[tuple[str, str], ...]:
     """The header as visus.idx and under its own name; everything beside it keeps its place relative to it."""
-    here = PurePosixPath(name).parent.as_posix()
-    prefix = "" if here == "." else here + "/"
     own = PurePosixPath(name).stem
-    moved = _named_after_header(header) and own != "visus"
-    if not _data(header, set(files), name):
-        raise MissingSource(f"The block files of {name} are not part of the dataset.")
+    moved = own != "visus" and _first_file(header) != _first_file(read_header(root, name, TOP))
     links = {TOP: name}
     for file in files:
-        target = file[len(prefix) :] if file.startswith(prefix) else file
-        if moved and target.startswith(own + "/"):
+        target = put_aside(file.removeprefix(_prefix(name)))
+        if moved and target.startswith(own + "/"):  # the data are looked for in a folder of the header's name
             target = "visus/" + target[len(own) + 1 :]
         if file == name and (moved or target == TOP):
             continue
@@ -116,66 +133,74 @@ def _links(header: Header, files: tuple[str, ...], name: str) -> tuple[tuple[str
     return tuple((source, target) for target, source in links.items())
 
 
-def _named_after_header(header: Header) -> bool:
-    """Whether block files are looked for in a folder named like the header, which then has to follow its name."""
-    return bool(header.arco) or replace(header, name="another").block_file(0, header.fields[0].name, 0) != (
-        header.block_file(0, header.fields[0].name, 0)
-    )
+def _linked(
+    root: Path, files: tuple[str, ...], links: tuple[tuple[str, str], ...], headers: list[str], name: str
+) -> tuple[tuple[Linked, ...], tuple[str, ...]]:
+    """The headers to check, each under one name, and notes on those that cannot be.
+
+    The principal one has to be sound; another one is only checked where its data are part of the input.
+    """
+    found = [_checked(read_header(root, name, TOP), TOP)]
+    notes: list[str] = []
+    places = {source: target for source, target in links if target != TOP}
+    for other in (header for header in headers if header != name):
+        try:
+            header = read_header(root, other)
+            if _data(header, set(files), other):
+                found.append(_checked(header, places[other]))
+            else:
+                notes.append(f"{other} is not checked: its block files are not part of the dataset.")
+        except (BadInput, Unsupported) as error:
+            notes.append(f"{other} is not checked: {error.message}")
+    return tuple(found), tuple(notes)
 
 
-def _notes(
-    headers: list[str], name: str, links: tuple[tuple[str, str], ...], files: tuple[str, ...]
-) -> tuple[str, ...]:
+def _checked(header: Header, name: str) -> Linked:
+    samples = header.step_count * header.total_blocks << header.bits_per_block
+    sizes = [header.block_bytes(index) for index in range(len(header.fields))]
+    return Linked(name, samples * sum(f.sample_bytes for f in header.fields), max(sizes))
+
+
+def _notes(headers: list[str], name: str) -> tuple[str, ...]:
     notes = [] if name == TOP else [f"{name} is shown as {TOP}."]
     others = [header for header in headers if header != name]
     if others:
         notes.append(f"Other IDX headers stay where they are: {', '.join(others[:20])}.")
-    missing = set(files) - {source for source, _ in links}
-    return (*notes, *(f"{file} is left out." for file in sorted(missing)[:20]))
+    return tuple(notes)
 
 
 def _midx(root: Path, files: tuple[str, ...], name: str) -> Source:
     """Several datasets described by one file: every dataset it names has to be in the upload, and be sound."""
-    path = root / name
-    if path.stat().st_size > MAX_HEADER_BYTES:
-        raise TooLarge(f"{name} is too large.")
-    children = [_child(name, url) for url in _URL.findall(path.read_text("utf-8", errors="replace"))]
-    if not children:
-        raise BadInput(f"{name} names no dataset.")
-    for child in children:
-        if child not in files:
-            raise MissingSource(f"{name} names {child}, which is not part of the dataset.")
-        if not _data(read_header(root, child), set(files), child):
-            raise MissingSource(f"The block files of {child} are not part of the dataset.")
-    here = PurePosixPath(name).parent.as_posix()
-    if here != ".":
-        raise Unsupported(f"{name} has to lie at the top of the dataset.")
-    links = ((name, TOP), *((file, file) for file in files if file != TOP))
-    metadata = {"header": name, "datasets": children}
-    return Source(FORMAT, links=links, metadata=metadata, notes=(f"{name} is shown as {TOP}.",))
-
-
-def _child(name: str, url: str) -> str:
-    """The file a midx names, relative to the root; raises UnsafePath for anything that is not a file beside it."""
-    path = PurePosixPath(url.removeprefix("file://").removeprefix("$(CurrentFileDirectory)/"))
-    if "://" in url or path.is_absolute() or ".." in path.parts or not path.parts or "\\" in url:
-        raise UnsafePath(f"{name} names {url[:80]!r}, which is outside the dataset's own folder.")
-    return (PurePosixPath(name).parent / path).as_posix()
+    datasets = datasets_of(root, name, set(files))
+    prefix = _prefix(name)
+    places = {file: put_aside(file.removeprefix(prefix)) for file in files if file.removeprefix(prefix) != TOP}
+    if len(set(places.values())) != len(places):
+        raise BadInput(f"Files beside {name} and below it would have the same place in the result.")
+    linked = []
+    for dataset in datasets:
+        header = read_header(root, dataset)
+        if not _data(header, set(files), dataset):
+            raise MissingSource(f"The block files of {dataset} are not part of the dataset.")
+        linked.append(_checked(header, places[dataset]))
+    notes = [] if name == TOP else [f"{name} is shown as {TOP}."]
+    notes += [f"{file} is left out." for file in files if file not in places and file != name]
+    metadata = {"header": name, "datasets": list(datasets)}
+    return Source(
+        FORMAT, links=((name, TOP), *places.items()), linked=tuple(linked), metadata=metadata, notes=tuple(notes)
+    )
 
 
 def _metadata(header: Header, name: str) -> dict[str, Any]:
+    time = header.time
     return {
         "header": name,
         "version": header.version,
         "shape": list(header.shape),
+        "box": [list(span) for span in header.box],
         "bits": header.bitmask,
         "fields": [f"{f.name} {f.dtype}[{f.components}] {f.codec}" for f in header.fields],
         "steps": header.step_count,
         "arco": header.arco,
+        **({"time": [[r.start, r.stop - 1, r.step] for r in time.ranges[:100]]} if time else {}),
         **({"said": header.metadata} if header.metadata else {}),
     }
-
-
-def open_volume(root: Path, volume: Volume) -> NoReturn:
-    """IDX inputs are linked, not read: they have no volumes."""
-    raise Unsupported(f"{volume.selector} in {root} is IDX already.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +30,8 @@ ENGINE_VERSION = 1  # raise it when the same input would give other bytes
 MANY_STEPS = 10_000
 SMALL_STEP_BYTES = 1 << 20
 LINKS_A_TASK = 1000
+CHECK_BYTES = 4 << 30  # samples that one task of checking reads, about
+MAX_CHECKS = 256  # tasks a header
 
 Kind = Literal["scatter", "brick", "merge", "link", "check"]
 
@@ -41,7 +43,8 @@ class Task:
     scatter  reads `box` of volume `volume` and writes a raw segment for each brick it meets
     brick    reads `box` (or its segments) and writes the files of `nodes`, and their residuals
     merge    pastes the residuals of the children of its node and writes its files
-    link     puts the input files `first`…`last` in place;  check  reads every block of their headers
+    link     puts the input files `first`…`last` in place
+    check    reads the blocks of linked header `first`: part `part[0]` of `part[1]`
     """
 
     id: str
@@ -57,6 +60,7 @@ class Task:
     read_bytes: int = 0
     first: int = 0
     last: int = 0
+    part: tuple[int, int] = (0, 1)
 
 
 @dataclass(frozen=True)
@@ -299,9 +303,24 @@ def _merge_tasks(number: int, grid: Grid, span: tuple[int, int], leaves: list[Ta
 def _link_tasks(source: Source) -> list[Task]:
     spans = [(a, min(a + LINKS_A_TASK, len(source.links))) for a in range(0, len(source.links), LINKS_A_TASK)]
     links = [Task(id=f"link-{a}", kind="link", first=a, last=b) for a, b in spans]
-    headers = [i for i, (_, name) in enumerate(source.links) if name.endswith(".idx")]
     after = tuple(task.id for task in links)
-    return links + [Task(id=f"check-{i}", kind="check", first=i, last=i + 1, after=after) for i in headers]
+    return links + [check for number, _ in enumerate(source.linked) for check in _check_tasks(source, number, after)]
+
+
+def _check_tasks(source: Source, number: int, after: tuple[str, ...]) -> Iterator[Task]:
+    """Every block of a linked header, in parts of some gigabytes."""
+    linked = source.linked[number]
+    parts = max(1, min(MAX_CHECKS, linked.raw_bytes // CHECK_BYTES))
+    for part in range(parts):
+        yield Task(
+            id=f"check-{number}-{part}",
+            kind="check",
+            first=number,
+            part=(part, parts),
+            after=after,
+            memory_bytes=bricks.BASE_BYTES + 3 * linked.block_bytes,  # stored, decoded, reordered
+            read_bytes=linked.raw_bytes // parts,
+        )
 
 
 def _samples(box: Box) -> int:

@@ -47,7 +47,7 @@ def _perform(plan: Plan, staging: Path, task: Task, alive: Callable[[], None]) -
         case "link":
             return links.link(plan, staging, task)
         case "check":
-            return links.check(plan, staging, task)
+            return links.check(plan, staging, task, alive)
 
 
 def finished(plan: Plan, staging: Path) -> dict[str, Mark]:

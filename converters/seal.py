@@ -14,6 +14,7 @@ from typing import Any
 from converters.describe import HEADER, extremes_of, fill_values, finite, grid_record, header_record, metadata_json
 from converters.grid import Grid
 from converters.mark import Mark, read_mark
+from converters.own import METADATA, PREVIEW, RUN
 from converters.plan import Plan
 from converters.preview import preview
 from converters.promise import promised_files
@@ -26,7 +27,6 @@ from scray.manifest import MANIFEST, UNCOVERED, FileDigest, Manifest, digest_fil
 from scray.spans import CHUNK_BYTES
 from scray.storage import fsync_folder, write_atomic
 
-METADATA, PREVIEW, RUN = "metadata.json", "preview.png", "run.json"
 SHOWN = 5  # names in a message
 MAX_TASKS_TOLD = 10_000
 
@@ -183,13 +183,12 @@ def _preview(folder: Path, header: Header, fills: tuple[float, ...]) -> bytes:
 
 
 def _linked(plan: Plan, tree: Path, notes: list[str]) -> Iterator[tuple[str, Header]]:
-    """The headers among the linked files, `visus.idx` first."""
-    names = [name for _, name in plan.source.links if name.endswith(".idx")]
-    for name in sorted(names, key=lambda name: (name != HEADER, name)):
+    """The headers among the linked files, the principal one first."""
+    for linked in plan.source.linked:
         try:
-            yield name, read_header(tree / name)
+            yield linked.header, read_header(tree / linked.header)
         except ScrayError as error:
-            notes.append(f"{name} is not described: {error.code}")
+            notes.append(f"{linked.header} is not described: {error.code}")
 
 
 # --- manifest and run ----------------------------------------------------------------------------
@@ -204,7 +203,7 @@ def _manifest(
     notes: Iterable[str],
 ) -> bytes:
     inputs = {f.path: f for f in plan.inputs}
-    sources = {name: inputs[source] for source, name in plan.source.links}
+    sources = {name: inputs[source] for source, name in plan.source.links if source in inputs}
     outputs = [_output(tree, file, sources.get(file.path)) for file in written.values()]
     outputs += [FileDigest(name, len(text), (hashlib.sha256(text).hexdigest(),)) for name, text in texts.items()]
     codec = plan.choices.codec

@@ -13,6 +13,7 @@ from typing import Any
 from converters.against import differences
 from converters.compare import check_flags
 from converters.describe import HEADER, header_record, read_metadata
+from converters.midx import datasets_of, is_midx
 from converters.promise import promised_files
 from scray.errors import BadInput, NotFound, ScrayError
 from scray.idx.reader import Dataset, read_header
@@ -93,6 +94,9 @@ def _top_problems(folder: Path, records: list[dict[str, Any]]) -> Iterator[str]:
     """Where every dataset has a folder, the header at the top stands for the first of them."""
     if not records or any(record.get("idx") == HEADER for record in records):
         return
+    if (folder / HEADER).is_file() and is_midx(folder / HEADER):
+        yield from _midx_problems(folder, records)
+        return
     principal = Path(str(records[0].get("idx", "")))
     try:
         top, first = read_header(folder / HEADER), read_header(folder / principal)
@@ -101,5 +105,17 @@ def _top_problems(folder: Path, records: list[dict[str, Any]]) -> Iterator[str]:
         one, other = next(promised_files(top)), next(promised_files(first))
         if not (folder / one).exists() or not (folder / one).samefile((folder / principal).parent / other):
             yield f"{HEADER} at the top does not lead to the files of {principal}"
+    except (ScrayError, OSError) as error:
+        yield f"{HEADER} at the top cannot be used: {error}"
+
+
+def _midx_problems(folder: Path, records: list[dict[str, Any]]) -> Iterator[str]:
+    """A midx at the top names datasets that are here, and metadata.json tells of each of them."""
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    try:
+        told = {str(record.get("idx")) for record in records}
+        for dataset in datasets_of(folder, HEADER, files):
+            if dataset not in told:
+                yield f"{HEADER} names {dataset}, of which metadata.json does not tell"
     except (ScrayError, OSError) as error:
         yield f"{HEADER} at the top cannot be used: {error}"

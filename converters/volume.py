@@ -131,16 +131,27 @@ def roles_for(
 
 
 @dataclass(frozen=True)
+class Linked:
+    """An IDX header among the linked files, by its name in the result, whose blocks are to be checked."""
+
+    header: str
+    raw_bytes: int  # of all its samples, uncompressed
+    block_bytes: int  # of one block
+
+
+@dataclass(frozen=True)
 class Source:
     """What probing an input found: its volumes (the principal dataset first), or files to keep as they are.
 
     `metadata` is JSON-safe and ends in metadata.json. `links` are (input file, name in the result), relative to the
-    input root and the result: for inputs that are already IDX. `coordinates` are small arrays, by axis name.
+    input root and the result: for inputs that are already IDX, or nothing that can be converted. `linked` are the IDX
+    headers among them, the principal one first, each once.
     """
 
     format: str
     volumes: tuple[Volume, ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    linked: tuple[Linked, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -50,7 +50,7 @@ class BlockFile:
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise MissingSource(f"the block file {path.name} is missing: {path}") from error
+            raise MissingSource(f"the block file {path.name} is missing") from error
         except OSError as error:
             raise BadInput(f"the block file {path} cannot be opened: {error.strerror}") from error
         try:

@@ -120,7 +120,10 @@ class Dataset:
 
     def entry(self, block: int, step: int, index: int) -> Entry:
         """Where a block lies in its file; raises MissingSource where it is not stored."""
-        entry = self._open(block, step, index).entry(index, block)
+        try:
+            entry = self._open(block, step, index).entry(index, block)
+        except ScrayError as error:
+            raise type(error)(f"{self.named(block, step, index)}: {error.message}") from error
         if entry is None:
             raise MissingSource(f"{self.named(block, step, index)} is absent")
         return entry

@@ -1,0 +1,64 @@
+"""A midx: XML that composes several IDX datasets into one, each named by a `url` beside it.
+
+Every dataset it names has to be part of the input, and inside of it.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Collection
+from pathlib import Path, PurePosixPath
+
+from scray.errors import BadInput, HostileInput, MissingSource, TooLarge, UnsafePath
+
+MAX_BYTES = 4 << 20
+_URL = re.compile(r"""\burl\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+
+
+def is_midx(path: Path) -> bool:
+    """Whether a file is XML, whatever it is called: a midx is also linked as `visus.idx`."""
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
+
+
+def datasets_of(root: Path, name: str, files: Collection[str]) -> tuple[str, ...]:
+    """The IDX headers that a midx names, also through another midx, relative to `root`, each once, in its order.
+
+    Raises UnsafePath for what lies outside of the folder of the midx, MissingSource for what is not in `files`.
+    """
+    seen = {name}
+    found: list[str] = []
+    waiting = [name]
+    while waiting:
+        midx = waiting.pop(0)
+        for child in (_child(midx, url) for url in urls(root, midx)):
+            if child not in files:
+                raise MissingSource(f"{midx} names {child}, which is not part of the dataset.")
+            if child not in seen:
+                seen.add(child)
+                (waiting if is_midx(root / child) else found).append(child)
+    if not found:
+        raise BadInput(f"{name} names no dataset.")
+    return tuple(found)
+
+
+def urls(root: Path, name: str) -> list[str]:
+    """What a midx names, as it spells it; raises TooLarge and HostileInput."""
+    path = root / name
+    if path.stat().st_size > MAX_BYTES:
+        raise TooLarge(f"{name} is too large.")
+    text = _COMMENT.sub("", path.read_text("utf-8", errors="replace"))
+    if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
+        raise HostileInput(f"{name} declares XML entities, which may stand for anything.")
+    return [html.unescape(one or other) for one, other in _URL.findall(text)]
+
+
+def _child(name: str, url: str) -> str:
+    """The file a midx names, relative to the root; raises UnsafePath for anything that is not a file beside it."""
+    path = PurePosixPath(url.removeprefix("file://").removeprefix("$(CurrentFileDirectory)/"))
+    strange = "://" in url.removeprefix("file://") or "$(" in str(path) or "\\" in url or not url.isprintable()
+    if strange or path.is_absolute() or ".." in path.parts or not path.parts:
+        raise UnsafePath(f"{name} names {url[:80]!r}, which is outside the dataset's own folder.")
+    return (PurePosixPath(name).parent / path).as_posix()
