@@ -48,7 +48,6 @@ KNOWN_PARAMETERS = {
     "volume": f"4D_NEXUS: the volumes to convert, {_NAMES_A_DATASET}",
     "time": "steps or axis: whether time becomes time steps or the slowest axis",
     "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
-    "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
     "codec": "zip, small, fast or raw: how blocks are compressed",
     "profile": "local or cloud: block files or one object a block",
 } | {f"{name}_dataset": f"the same as {name}" for name in ("Xs", "Ys", "presample", "postsample", "volume")}
