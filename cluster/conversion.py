@@ -208,7 +208,8 @@ def _severity(error: Exception) -> tuple[int]:
 
 def describe(plan: Plan, target: Path) -> dict[str, Any]:
     """What the dataset's document says about the result: the principal dataset's shape and fields, and all headers."""
-    outputs = Manifest.from_json((target / MANIFEST).read_bytes()).outputs
+    manifest = Manifest.from_json((target / MANIFEST).read_bytes())
+    outputs = manifest.outputs
     datasets = (read_metadata(target) or {}).get("datasets") or [{}]
     return {
         **{name: datasets[0].get(name) for name in ("shape", "dtype", "steps", "levels", "fields")},
@@ -219,4 +220,5 @@ def describe(plan: Plan, target: Path) -> dict[str, Any]:
         "bytes_raw": sum(volume.total_bytes for volume in plan.source.volumes),
         "bytes_out": sum(file.size for file in outputs),
         "verified": plan.choices.verify,
+        "notes": list(manifest.notes),
     }

@@ -6,15 +6,17 @@ Adding a format is one module with `probe` and `open_volume`, and one line in MO
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from converters.natural import natural_key
+from converters.other import package
 from converters.sniff import KINDS, kind_of
 from converters.volume import Reader, Source, Volume
-from scray.errors import BadParameter, EmptyInput, Unsupported, WrongSensor
+from scray.errors import BadParameter, EmptyInput, MixedInput, NothingToConvert, Unsupported, WrongSensor
 from scray.sensors import read_sensor
 from scray.storage import inside
 
@@ -57,7 +59,8 @@ def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[s
     """The Source in these files (relative to `root`), by content; hidden files and `__MACOSX` are left out.
 
     Raises BadParameter for an unknown parameter, EmptyInput for no data, WrongSensor where the content is nothing
-    that this sensor, or any other that is safe to assume, can stand for, and what the format's module raises.
+    that this sensor, or any other that is safe to assume, can stand for, MixedInput where it is several of these, and
+    what the format's module raises. What sensor OTHER cannot convert is kept as it is.
     """
     sensor = read_sensor(sensor)
     check_parameters(parameters)
@@ -67,6 +70,17 @@ def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[s
     if not names:
         raise EmptyInput("There is no file in the dataset.")
     kinds = {name: kind_of(inside(root, Path(name))) for name in names}
+    try:
+        return _recognised(sensor, root, names, kinds, parameters)
+    except (Unsupported, NothingToConvert, MixedInput) as error:
+        if sensor != "OTHER":
+            raise
+        return package(names, error.message)
+
+
+def _recognised(
+    sensor: str, root: Path, names: tuple[str, ...], kinds: Mapping[str, str], parameters: Mapping[str, Any]
+) -> Source:
     wanted, suffixes = _SENSORS[sensor]
     _check_names(kinds, wanted, suffixes, sensor)
     kind = next((kind for kind in wanted if kind in kinds.values()), None) or _other_kind(kinds, sensor)
@@ -115,10 +129,19 @@ def _other_kind(kinds: Mapping[str, str], sensor: str) -> str:
     found = sorted(set(kinds.values()) & safe)
     if len(found) == 1:
         return found[0]
+    if found:
+        raise MixedInput(f"The dataset holds {_told(kinds)}: upload them as datasets of their own.")
     name, kind = next(iter(kinds.items()))
     if sensor == "OTHER":
-        raise Unsupported(f"{name} is {KINDS[kind]}, which cannot be converted yet.")
+        raise Unsupported(f"The dataset holds {_told(kinds)}, which cannot be converted.")
     raise WrongSensor(f"{name} is {KINDS[kind]}, which does not fit the sensor {sensor}.")
+
+
+def _told(kinds: Mapping[str, str]) -> str:
+    """What is in the dataset, the most frequent first, with an example of each."""
+    counts = Counter(kinds.values())
+    first = {kind: name for name, kind in reversed(list(kinds.items()))}
+    return ", ".join(f"{KINDS[kind]} ({count}, like {first[kind]})" for kind, count in counts.most_common())
 
 
 def _module(
