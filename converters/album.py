@@ -174,5 +174,5 @@ class PictureReader(Reader):
 
 
 def open_album(root: Path, volume: Volume) -> Reader:
-    """A reader of one picture, or of pictures that are time steps."""
-    return JoinedReader(root, volume, PictureReader) if len(volume.files) > 1 else PictureReader(root, volume)
+    """A reader of one picture, or of pictures that are time steps: one open at a time, as each may be held decoded."""
+    return JoinedReader(root, volume, PictureReader, 1) if len(volume.files) > 1 else PictureReader(root, volume)

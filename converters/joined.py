@@ -74,8 +74,9 @@ def _text(volume: Volume) -> str:
 class JoinedReader(Reader):
     """Reads a joined volume through readers of its files; keeps a few of them open."""
 
-    def __init__(self, root: Path, volume: Volume, opener: Opener) -> None:
+    def __init__(self, root: Path, volume: Volume, opener: Opener, open_files: int = OPEN_FILES) -> None:
         super().__init__(root, volume)
+        self._open_files = open_files
         self._opener = opener
         self._open: dict[int, Reader] = {}
         self._stops = list(accumulate(volume.options["lengths"]))
@@ -97,7 +98,7 @@ class JoinedReader(Reader):
 
     def _reader(self, number: int) -> Reader:
         if number not in self._open:
-            if len(self._open) >= OPEN_FILES:
+            if len(self._open) >= self._open_files:
                 self._open.pop(next(iter(self._open))).close()
             self._open[number] = self._opener(self.root, self._single(number))
         return self._open[number]

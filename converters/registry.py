@@ -15,22 +15,32 @@ from typing import Any
 from converters.natural import natural_key
 from converters.other import package
 from converters.sniff import KINDS, kind_of
+from converters.visible import visible
 from converters.volume import Reader, Source, Volume
 from scray.errors import BadParameter, EmptyInput, MixedInput, NothingToConvert, Unsupported, WrongSensor
 from scray.sensors import read_sensor
 from scray.storage import inside
 
-MODULES = {"tiff": "tiff", "hdf5": "hdf5", "nexus": "nexus", "netcdf": "netcdf", "idx": "idx", "rgb": "rgb"}
+MODULES = {
+    "tiff": "tiff",
+    "hdf5": "hdf5",
+    "nexus": "nexus",
+    "netcdf": "netcdf",
+    "idx": "idx",
+    "rgb": "rgb",
+    "mapir": "mapir",
+}
 
 _PICTURES = ("jpeg", "png", "tiff")
 _PICTURE_NAMES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png"})
-_PICTURE_SENSORS = {"RGB": "rgb", "TIFF RGB": "rgb"}
+_PICTURE_SENSORS = {"RGB": "rgb", "TIFF RGB": "rgb", "MAPIR": "mapir"}
 
 # What each sensor expects to find (kinds of content, best first) and the names such files usually have.
 _SENSORS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "TIFF": (("tiff",), frozenset({".tif", ".tiff"})),
     "TIFF RGB": (_PICTURES, _PICTURE_NAMES),
     "RGB": (_PICTURES, _PICTURE_NAMES),
+    "MAPIR": (_PICTURES, _PICTURE_NAMES),
     "HDF5": (("hdf5",), frozenset({".h5", ".hdf5", ".hdf", ".nxs", ".he5", ".nwb"})),
     "4D_NEXUS": (("hdf5",), frozenset({".nxs", ".h5", ".hdf5", ".hdf"})),
     "NETCDF": (("netcdf", "hdf5"), frozenset({".nc", ".nc4", ".cdf", ".mnc", ".nc3"})),
@@ -48,6 +58,7 @@ KNOWN_PARAMETERS = {
     "presample": f"4D_NEXUS: intensity before the sample, {_NAMES_A_DATASET}",
     "postsample": f"4D_NEXUS: intensity behind the sample, {_NAMES_A_DATASET}",
     "volume": f"4D_NEXUS: the volumes to convert, {_NAMES_A_DATASET}",
+    "filter": "MAPIR: the camera's filter, RGB, RGN, NGB, OCN, RE or NIR; the camera's model tells it otherwise",
     "time": "steps or axis: whether time becomes time steps or the slowest axis",
     "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
     "codec": "zip, small, fast or raw: how blocks are compressed",
@@ -66,7 +77,7 @@ def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[s
     check_parameters(parameters)
     if sensor not in _SENSORS:
         raise Unsupported(f"The sensor {sensor} cannot be converted yet.")
-    names = tuple(sorted(filter(_visible, files), key=natural_key))
+    names = tuple(sorted(filter(visible, files), key=natural_key))
     if not names:
         raise EmptyInput("There is no file in the dataset.")
     kinds = {name: kind_of(inside(root, Path(name))) for name in names}
@@ -104,10 +115,6 @@ def open_volume(root: Path, volume: Volume) -> Reader:
     """A reader of a volume, by its format."""
     reader: Reader = importlib.import_module(f"converters.{MODULES[volume.format]}").open_volume(root, volume)
     return reader
-
-
-def _visible(name: str) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def _check_names(kinds: Mapping[str, str], wanted: tuple[str, ...], suffixes: frozenset[str], sensor: str) -> None:
