@@ -50,6 +50,11 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "hostile-input": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unsafe-path": HTTPStatus.UNPROCESSABLE_ENTITY,
     "too-large": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "bad-archive": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "encrypted-archive": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "archive-link": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "archive-device": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "archive-bomb": HTTPStatus.UNPROCESSABLE_ENTITY,
     # this system
     "disk-full": HTTPStatus.INSUFFICIENT_STORAGE,
     "no-space": HTTPStatus.INSUFFICIENT_STORAGE,

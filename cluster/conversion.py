@@ -21,7 +21,8 @@ from cluster.flights import call, cluster_cpus
 from cluster.hashing import digest_inputs
 from cluster.meter import Meter
 from cluster.reaping import superseded
-from cluster.tasks import prepare_task, seal_task
+from cluster.tasks import prepare_task, seal_task, unpack_task
+from converters.archives import archives_in
 from converters.describe import read_metadata
 from converters.mark import Mark
 from converters.plan import Choices, Plan
@@ -105,16 +106,18 @@ class Conversion:
         self._record("failed", {"error": str(error), "status": str(status or "lost")})
 
     def _convert(self) -> None:
-        if self.claim.status is not Status.CONVERTING:
+        if self.claim.status not in (Status.CONVERTING, Status.UNZIPPING):
             raise Unsupported(f"There is nothing here that works on datasets that are {self.claim.status!s}.")
         storage, uuid = self.desk.storage, self.claim.uuid
         parent, target = storage.staging_root / uuid, storage.converted_dir(uuid)
         publishing.put_back(parent)
-        job = self._job(storage.upload_dir(uuid))
-        staging = self._prepare(job, self._hash(job), parent)
+        uploaded = self._job(storage.upload_dir(uuid))
+        inputs = self._hash(uploaded)
+        job = self._unpack(uploaded, inputs, parent)
+        staging = self._prepare(job, inputs, parent)
         plan = load_plan(staging)
         if not publishing.is_published(target, plan):
-            reap_staging(storage, uuid, staging.name)
+            reap_staging(storage, uuid, staging.name, job.root.name)
             self._perform(staging, plan)
             self._publish(self._seal(staging), target, plan)
         self._finish(plan, target)
@@ -131,6 +134,20 @@ class Conversion:
     def _hash(self, job: Job) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
         return digest_inputs(job.root, job.files, on_bytes=self.meter.add, stop=self._check)
+
+    def _unpack(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Job:
+        """The job on what its archives hold; while they are unpacked, the dataset says so."""
+        if self.claim.status is Status.CONVERTING and not archives_in(job.root, job.files):
+            return job
+        self._enter(Status.UNZIPPING)
+        self.meter.enter("unzipping")
+        unpacked: Job = call("unpack", lambda: unpack_task.remote(job, inputs, str(parent)), self._check)
+        self._enter(Status.CONVERTING)
+        return unpacked
+
+    def _enter(self, status: Status) -> None:
+        if not self._insist(lambda: self.desk.queue.enter(self.claim, status)):
+            self._lost()
 
     def _prepare(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Path:
         self.meter.enter("planning")

@@ -13,7 +13,7 @@ import ray
 
 from converters.mark import Mark
 from converters.prepare import Job
-from converters.sandbox import perform, prepare
+from converters.sandbox import perform, prepare, unpack
 from converters.seal import seal
 from scray.manifest import FileDigest
 from scray.spans import Span, hash_spans
@@ -26,6 +26,12 @@ Portion = Sequence[tuple[str, Span]]  # files, relative to a root, and a span of
 def hash_task(root: str, portion: Portion) -> list[str]:
     """SHA-256 of each span of some files."""
     return [hash_spans(inside(Path(root), Path(name)), [span])[0] for name, span in portion]
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def unpack_task(job: Job, inputs: tuple[FileDigest, ...], staging_parent: str) -> Job:
+    """The job on what its archives hold."""
+    return unpack(job, inputs, Path(staging_parent))
 
 
 @ray.remote(num_cpus=1, max_retries=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from converters.compare import first_difference
 from converters.describe import HEADER
 from converters.grid import Grid
 from converters.plan import Choices, Plan, make_plan
-from converters.prepare import find_files
+from converters.prepare import Job, find_files
+from converters.sandbox import unpack
 from converters.volume import Reader, Volume, grid
 from scray.errors import ScrayError
 from scray.idx.header import Header
@@ -24,8 +26,15 @@ BOX_BYTES = 256 << 20
 
 def differences(folder: Path, manifest: Manifest, sensor: str, source: Path) -> Iterator[str]:
     """What in the result is not as in the source, a sentence each; raises what probing the source raises."""
-    root, files = find_files([source])
-    probed = registry.probe(sensor, root, files, manifest.parameters)
+    with tempfile.TemporaryDirectory() as folder_of_archives:
+        given = Job(*find_files([source]), sensor)
+        job = unpack(given, manifest.inputs, Path(folder_of_archives))
+        yield from _all_differences(folder, manifest, job)
+
+
+def _all_differences(folder: Path, manifest: Manifest, job: Job) -> Iterator[str]:
+    root, sensor = job.root, job.sensor
+    probed = registry.probe(sensor, root, job.files, manifest.parameters)
     cloud = any(g.get("arco") for g in manifest.geometry.values())
     choices = Choices(codec=str(manifest.codec.get("name", "zip")), profile="cloud" if cloud else "local")
     plan = make_plan(root, sensor, (), manifest.parameters, probed, choices)

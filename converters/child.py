@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import pickle
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -50,6 +51,7 @@ def preload() -> None:
     import PIL.Image
     import tifffile  # noqa: F401
 
+    import converters.archives
     import converters.prepare
     import converters.run  # noqa: F401
 
@@ -100,14 +102,28 @@ def _prepare(request: Answer, pulse: Callable[[], None]) -> str:
     return str(prepare(job, inputs, Path(request["parent"])))
 
 
-REQUESTS: dict[str, Callable[[Answer, Callable[[], None]], str]] = {"perform": _perform, "prepare": _prepare}
+def _unpack(request: Answer, pulse: Callable[[], None]) -> str:
+    from converters.archives import unpack_all
+
+    target = Path(request["target"])
+    for former in target.iterdir():  # of a child that crashed
+        shutil.rmtree(former) if former.is_dir() else former.unlink()
+    unpack_all(Path(request["root"]), request["files"], target, pulse)
+    return str(target)
+
+
+REQUESTS: dict[str, Callable[[Answer, Callable[[], None]], str]] = {
+    "perform": _perform,
+    "prepare": _prepare,
+    "unpack": _unpack,
+}
 
 
 def _system() -> list[Path]:
     """What the interpreter and its libraries may still want to load."""
     here = Path(__file__).resolve().parents[1]
     names = {sys.prefix, sys.base_prefix, "/usr/lib", "/usr/share/zoneinfo", "/lib", "/lib64", "/etc/ld.so.cache"}
-    devices = {"/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/self", "/sys/devices/system/cpu"}
+    devices = {"/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices/system/cpu"}
     return [Path(name) for name in sorted(names | devices)] + [here / "scray", here / "converters"]
 
 

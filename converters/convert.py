@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converters.archives import archives_in
 from converters.mark import Mark
 from converters.plan import Plan
 from converters.prepare import Job, prepare
 from converters.run import Executor, execute, load_plan
+from converters.sandbox import unpack
 from converters.seal import seal
 from scray.errors import BadRequest, ScrayError
 from scray.manifest import FileDigest, digest_file
@@ -54,7 +56,9 @@ def convert(job: Job, out: Path, executor: Executor, watch: Watcher = lambda _: 
     parent = out.absolute().parent / f".{out.name}.staging"
     try:
         inputs = _hash(job, watch)
-        staging = prepare(job, inputs, parent)
+        if archives_in(job.root, job.files):
+            watch(Progress("unzipping", 0, 0))
+        staging = prepare(unpack(job, inputs, parent), inputs, parent)
         tally = _Tally(load_plan(staging), watch)
         execute(staging, executor, on_mark=tally.add)
         watch(Progress("sealing", tally.done, tally.total))

@@ -16,6 +16,7 @@ from typing import Any
 from converters import registry
 from converters.natural import natural_key
 from converters.plan import Choices, Plan, make_plan
+from converters.visible import visible
 from scray.errors import BadRequest, EmptyInput, NeverFits, NoSpace
 from scray.manifest import FileDigest
 from scray.storage import free_bytes, fsync_folder, inside, write_atomic
@@ -43,7 +44,7 @@ def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
             raise BadRequest(f"{path} does not exist.")
     root = _common_root(given)
     files = [file for path in given for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
-    names = {file.relative_to(root).as_posix() for file in files if _wanted(file.relative_to(root))}
+    names = {file.relative_to(root).as_posix() for file in files if visible(file.relative_to(root).as_posix())}
     if not names:
         raise EmptyInput(f"There is no file in {', '.join(map(str, given))}.")
     for name in names:
@@ -58,10 +59,6 @@ def _common_root(given: list[Path]) -> Path:
     while not all(path.is_relative_to(root) for path in given):
         root = root.parent
     return root
-
-
-def _wanted(name: Path) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
 
 
 def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Path:
@@ -80,8 +77,12 @@ def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> P
 
 
 def _staging_key(plan: Plan) -> str:
-    """The plan's digest and the times of its inputs: a file that was touched gets a fresh folder."""
-    times = [(f.path, (Path(plan.root) / f.path).stat().st_mtime_ns) for f in plan.inputs]
+    """The plan's digest and the times of its inputs: a file that was touched gets a fresh folder.
+
+    Archives do not lie in the root, but in its name is what they are.
+    """
+    paths = [(f.path, Path(plan.root) / f.path) for f in plan.inputs]
+    times = [(name, path.stat().st_mtime_ns) for name, path in paths if path.exists()]
     covered = json.dumps([plan.digest, plan.root, times, plan.choices.verify]).encode()
     return hashlib.sha256(covered).hexdigest()[:32]
 

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 import atexit
 import base64
+import hashlib
 import json
 import os
 import pickle
+import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from converters import run
+from converters.archives import archives_in, settle
 from converters.mark import Mark, read_mark
-from converters.prepare import Job
+from converters.prepare import Job, find_files
 from converters.run import load_plan
-from scray.errors import Incomplete, ReaderCrashed, ScrayError, TimedOut, Unsealed, every_error
+from scray.errors import EmptyInput, Incomplete, ReaderCrashed, ScrayError, TimedOut, Unsealed, every_error
 from scray.manifest import FileDigest
 
 SILENCE_SECONDS = 60.0
-PROBE_BYTES = 2 << 30
+PROBE_BYTES = UNPACK_BYTES = 2 << 30
 WANTED = frozenset({"network", "reach", "memory"})
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_FAULTS", "SCRAY_STACK_ID")
 
@@ -124,11 +130,53 @@ def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, r
         box.close()
 
 
+def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, required: bool = False) -> Job:
+    """The job on what its archives hold, unpacked by a child into a folder of the staging; itself where it has none.
+
+    The folder is named after the inputs, appears whole, and is found again. Raises as `unpack_all` does.
+    """
+    if not archives_in(job.root, job.files):
+        return job
+    final = staging_parent / f"unpacked-{_key(inputs)}"
+    if not final.is_dir():
+        made = staging_parent / f"unpacking-{secrets.token_hex(8)}"
+        made.mkdir(parents=True)
+        try:
+            _unpack(job, made, required)
+            settle(job.root, job.files, made, final)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    try:
+        root, files = find_files([final])
+    except EmptyInput as error:
+        raise EmptyInput(f"There is no file in {', '.join(job.files[:5])}.") from error
+    return replace(job, root=root, files=files)
+
+
+def _key(inputs: tuple[FileDigest, ...]) -> str:
+    return hashlib.sha256(json.dumps([(f.path, f.size, f.root) for f in inputs]).encode()).hexdigest()[:32]
+
+
+def _unpack(job: Job, made: Path, required: bool) -> None:
+    box = Sandbox([job.root], [made], UNPACK_BYTES)
+    try:
+        _require(box, required)
+        box.call({"do": "unpack", "root": str(job.root.resolve()), "files": job.files, "target": str(made.resolve())})
+    finally:
+        box.close()
+
+
 _kept: dict[Path, Sandbox] = {}
 
 
 def perform(staging: Path, task_id: str, *, required: bool = False) -> Mark:
-    """`converters.run.perform` in this process's child for the dataset."""
+    """`converters.run.perform` in this process's child for the dataset.
+
+    Links are made here: they read nothing, and what a child is kept from leaving it could not link.
+    """
+    if load_plan(staging).task(task_id).kind == "link":
+        return run.perform(staging, task_id)
     box = _box_for(staging)
     _require(box, required)
     box.call({"do": "perform", "staging": str(staging.resolve()), "task": task_id})

@@ -27,6 +27,7 @@ KINDS = {
     "7z": "a 7z archive",
     "xz": "an xz archive",
     "bzip2": "a bzip2 archive",
+    "zstd": "a zstd archive",
     "tar": "a tar archive",
     "pdf": "a PDF document",
     "grib": "a GRIB file",
@@ -54,6 +55,7 @@ _MAGIC = (
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"\xfd7zXZ\0", "xz"),
     (b"BZh", "bzip2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"%PDF-", "pdf"),
     (b"GRIB", "grib"),
 )

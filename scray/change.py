@@ -76,6 +76,15 @@ def progress(old: Dataset, now: datetime, token: str, made: Progress, advanced: 
     return {"progress": made.model_dump(), "updated_at": now} | fruitful
 
 
+def enter(old: Dataset, now: datetime, token: str, status: Status) -> Change | None:
+    """Another kind of work within the same claim: archives are unpacked before what they hold is converted."""
+    if status not in RUNNING:
+        raise IllegalTransition(f"A dataset in work cannot become {status!s}.")
+    if not holds(old, token):
+        return None
+    return {} if old.status is status else _moved(old, status, now, {})
+
+
 def begin_publish(old: Dataset, token: str) -> Change | None:
     """From here on it is too late to cancel."""
     return {"publishing": token} if holds(old, token) and not old.cancel else None

@@ -108,6 +108,36 @@ class TooLarge(HostileInput):
     code = "too-large"
 
 
+class BadArchive(BadInput):
+    """The archive is damaged."""
+
+    code = "bad-archive"
+
+
+class EncryptedArchive(BadInput):
+    """The archive is encrypted; upload it without a password."""
+
+    code = "encrypted-archive"
+
+
+class ArchiveLink(HostileInput):
+    """The archive holds links; pack the files themselves."""
+
+    code = "archive-link"
+
+
+class ArchiveDevice(HostileInput):
+    """The archive holds a device, pipe or socket."""
+
+    code = "archive-device"
+
+
+class ArchiveBomb(TooLarge):
+    """The archive unpacks to far more than any data would."""
+
+    code = "archive-bomb"
+
+
 class BadParameter(ScrayError):
     """A conversion parameter is unknown or has an impossible value."""
 

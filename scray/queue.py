@@ -154,6 +154,10 @@ class Queue:
         """
         return self._owned(claim, lambda old, now: change.progress(old, now, claim.token, made, advanced)) is not None
 
+    def enter(self, claim: Claim, status: Status) -> bool:
+        """Go on to another kind of work: converting, or unzipping before it."""
+        return self._owned(claim, lambda old, now: change.enter(old, now, claim.token, status)) is not None
+
     def begin_publish(self, claim: Claim) -> bool:
         """False also where the dataset was cancelled; once True, it is too late for that."""
         return self._owned(claim, lambda old, _: change.begin_publish(old, claim.token)) is not None

@@ -163,15 +163,15 @@ def _one_name(name: str) -> str:
     return name
 
 
-def reap_staging(storage: Storage, uuid: str, keep_key: str | None = None) -> list[str]:
-    """Remove the staging of a dataset, except that of the plan `keep_key`; returns the removed names.
+def reap_staging(storage: Storage, uuid: str, *keep: str) -> list[str]:
+    """Remove the staging of a dataset, except the folders of these names; returns the removed names.
 
     A folder is renamed before it is emptied, so a late owner can never publish one that is half gone.
     """
     parent = storage.staging_root / _one_name(uuid)
     if not parent.is_dir():
         return []
-    gone = sorted(entry.name for entry in parent.iterdir() if entry.name != keep_key)
+    gone = sorted(entry.name for entry in parent.iterdir() if entry.name not in keep)
     for name in gone:
         with suppress(FileNotFoundError):  # another driver was first
             remove_tree(parent / name)

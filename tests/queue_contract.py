@@ -222,6 +222,29 @@ class QueueContract:
             assert stage.queue.dataset("d").losses == 0
         assert stage.take().dataset.progress == Progress()
 
+    def test_unpacking_is_a_part_of_the_claim(self, stage: Stage) -> None:
+        stage.add()
+        claim = stage.take()
+        for status in (Status.UNZIPPING, Status.UNZIPPING, Status.CONVERTING, Status.UNZIPPING):
+            assert stage.queue.enter(claim, status)
+            assert stage.status() is status
+            assert stage.queue.renew(claim)
+        (adopted,) = stage.queue.adopt("driver")
+        assert adopted.status is Status.UNZIPPING
+        assert not stage.queue.enter(claim, Status.CONVERTING), "a late owner changes nothing"
+        with pytest.raises(IllegalTransition):
+            stage.queue.enter(adopted, Status.DONE)
+        with pytest.raises(IllegalTransition):
+            stage.queue.enter(adopted, Status.SYNCING)
+        assert stage.queue.fail(adopted, BadInput("a link")) is Status.UNZIP_ERROR
+
+    def test_a_silent_owner_that_unpacked_loses_the_dataset(self, stage: Stage) -> None:
+        stage.add()
+        stage.queue.enter(stage.take(), Status.UNZIPPING)
+        stage.wait(1.1 * LEASE)
+        assert stage.queue.expire() == ["d"]
+        assert stage.status() is Status.CONVERSION_QUEUED
+
     # --- ends ---
 
     def test_finished_work_is_done_once(self, stage: Stage) -> None:

@@ -1,0 +1,280 @@
+"""The members of an archive, one format after another: streamed into a crate, never held in memory.
+
+Formats: zip (APPNOTE.TXT of PKWARE), tar (POSIX ustar, pax, GNU), 7z, and the stream compressors around a tar or a
+single file. Only files and folders are taken; links, devices and encrypted members are refused.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import py7zr
+import zstandard
+from py7zr.io import Py7zIO, WriterFactory
+
+from converters.crate import PIECE_BYTES, Crate
+from converters.faults import reading
+from scray.errors import ArchiveDevice, ArchiveLink, BadArchive, EncryptedArchive, TruncatedInput, Unsupported
+
+TAR_HEAD_BYTES = 512
+TAR_SUFFIXES = frozenset({".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".tzst"})
+MAX_WINDOW_BYTES = 1 << 30  # of zstd
+ZSTD_PIECE_BYTES = 4 << 10  # which may become many megabytes
+
+
+def unpack(kind: str, path: Path, crate: Crate) -> None:
+    """Every member of an archive of this kind (a key of KINDS) into the crate, or the reason why not."""
+    with _told(crate.archive):
+        _UNPACKERS[kind](path, crate)
+
+
+@contextmanager
+def _told(archive: str) -> Iterator[None]:
+    """What the libraries raise, as one of our errors that names the archive."""
+    with reading(archive, "an archive"):
+        try:
+            yield
+        except EOFError as error:
+            raise TruncatedInput(f"{archive} ends before its end.") from error
+        except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+            raise BadArchive(f"{archive} is damaged: {error}.") from error
+        except (py7zr.Bad7zFile, py7zr.DecompressionError, zstandard.ZstdError) as error:
+            raise BadArchive(f"{archive} is damaged: {error}.") from error
+        except (NotImplementedError, py7zr.UnsupportedCompressionMethodError) as error:
+            raise Unsupported(f"{archive} is compressed in a way that is not known here: {error}.") from error
+        except py7zr.PasswordRequired as error:
+            raise EncryptedArchive(f"{archive} is encrypted; upload it without a password.") from error
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while piece := file.read(PIECE_BYTES):
+        yield piece
+
+
+def _check_mode(crate: Crate, name: str, mode: int) -> None:
+    """`mode` as in st_mode, 0 where the archive says nothing."""
+    if stat.S_ISLNK(mode):
+        raise ArchiveLink(f"{crate.archive} holds the link {name!r}; pack the files themselves.")
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise ArchiveDevice(f"{crate.archive} holds {name!r}, which is a device, pipe or socket.")
+
+
+# --- zip -----------------------------------------------------------------------------------------
+
+
+def _zip(path: Path, crate: Crate) -> None:
+    if not zipfile.is_zipfile(path):
+        raise TruncatedInput(f"{crate.archive} ends before its list of members.")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        crate.allowance.admit(len(members), sum(member.file_size for member in members), crate.archive)
+        for member in members:
+            name = member.filename.replace("\\", "/")  # as some programs on Windows spell it
+            _check_mode(crate, name, member.external_attr >> 16)
+            if member.flag_bits & 0x1:
+                raise EncryptedArchive(f"{name} in {crate.archive} is encrypted; upload it without a password.")
+            if name.endswith("/"):
+                crate.place(name + ".folder")
+                continue
+            with archive.open(member) as file:
+                crate.keep(name, _pieces(file))
+
+
+# --- tar, and compressed streams -----------------------------------------------------------------
+
+
+class _Strict(tarfile.TarInfo):
+    """Where the standard library takes a broken header for the end of the archive, this one says so."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.HeaderError as error:
+            kind = type(error).__name__  # the library keeps its kinds of this error to itself
+            if kind == "EOFHeaderError":
+                raise
+            if kind in ("EmptyHeaderError", "TruncatedHeaderError"):
+                raise EOFError from error
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _tar(path: Path, crate: Crate) -> None:
+    with path.open("rb") as file:
+        _tar_stream(file, crate)
+
+
+def _tar_stream(file: IO[bytes], crate: Crate) -> None:
+    with tarfile.open(fileobj=file, mode="r|", tarinfo=_Strict) as archive:
+        for member in archive:
+            _check_tar_member(crate, member)
+            content = archive.extractfile(member) if member.isreg() else None
+            if content:
+                crate.allowance.admit(1, member.size, crate.archive)
+                crate.keep(member.name, _pieces(content))
+            else:
+                crate.place(f"{member.name}/.folder")
+    for piece in _pieces(file):  # to its end, where the checksum of a compressed stream is
+        crate.count(len(piece))
+
+
+def _check_tar_member(crate: Crate, member: tarfile.TarInfo) -> None:
+    if member.issym() or member.islnk():
+        raise ArchiveLink(f"{crate.archive} holds the link {member.name!r}; pack the files themselves.")
+    if not (member.isreg() or member.isdir()):
+        raise ArchiveDevice(f"{crate.archive} holds {member.name!r}, which is a device, pipe or socket.")
+
+
+def _compressed(opened: Callable[[IO[bytes]], Any]) -> Callable[[Path, Crate], None]:
+    """An unpacker of a compressed tar, or of one compressed file, which loses the last suffix of its name."""
+
+    def unpack_stream(path: Path, crate: Crate) -> None:
+        with path.open("rb") as packed, opened(packed) as file:
+            head = file.read(TAR_HEAD_BYTES)
+        with path.open("rb") as packed, opened(packed) as file:
+            if _is_tar(head, crate.archive):
+                _tar_stream(file, crate)
+            else:
+                crate.keep(PurePosixPath(crate.archive).stem, _pieces(file))
+
+    return unpack_stream
+
+
+def _is_tar(head: bytes, name: str) -> bool:
+    suffixes = {suffix.lower() for suffix in PurePosixPath(name).suffixes[-2:]}
+    return head[257:262] == b"ustar" or bool(suffixes & TAR_SUFFIXES)
+
+
+class _Zstd:
+    """A zstd stream. The library takes the end of a stream that is cut short for its end; this one raises EOFError."""
+
+    def __init__(self, packed: IO[bytes]) -> None:
+        self.packed = packed
+        self.waiting = b""
+        self.frame = self._new_frame()
+        self.began = False
+
+    def _new_frame(self) -> Any:
+        return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+
+    def read(self, size: int) -> bytes:
+        while not self.waiting:
+            piece = self.frame.unused_data if self.frame.eof else b""
+            piece = piece or self.packed.read(ZSTD_PIECE_BYTES)
+            if not piece:
+                if self.began and not self.frame.eof:
+                    raise EOFError
+                return b""
+            if self.frame.eof:
+                self.frame = self._new_frame()
+            self.waiting, self.began = self.frame.decompress(piece), True
+        out, self.waiting = self.waiting[:size], self.waiting[size:]
+        return out
+
+    def __enter__(self) -> _Zstd:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.waiting = b""
+
+
+# --- 7z ------------------------------------------------------------------------------------------
+
+
+def _seven(path: Path, crate: Crate) -> None:
+    with path.open("rb") as packed, py7zr.SevenZipFile(packed) as archive:
+        if archive.needs_password():
+            raise EncryptedArchive(f"{crate.archive} is encrypted; upload it without a password.")
+        members = list(archive.files)
+        crate.allowance.admit(len(members), sum(member.uncompressed or 0 for member in members), crate.archive)
+        places: dict[str, Path | None] = {}
+        for member in members:
+            _check_mode(crate, member.filename, _seven_mode(member))
+            if member.is_directory:
+                crate.place(f"{member.filename}/.folder")
+            else:
+                places[member.filename] = crate.place(member.filename)
+        with _Writers(crate, places) as writers:
+            archive.extract(factory=writers)
+
+
+def _seven_mode(member: Any) -> int:
+    if member.is_symlink or member.is_junction:
+        return stat.S_IFLNK
+    return int(member.st_fmt or 0)
+
+
+class _Writers(WriterFactory):
+    """Opens the files of a crate for py7zr, which names the members as they are listed."""
+
+    def __init__(self, crate: Crate, places: dict[str, Path | None]) -> None:
+        self.crate, self.places = crate, places
+        self.latest: _Writer | None = None
+
+    def create(self, filename: str) -> Py7zIO:
+        if filename not in self.places:
+            raise BadArchive(f"{self.crate.archive} spells the name of {filename!r} in two ways.")
+        self.latest = _Writer(self.crate, self.places[filename])
+        return self.latest
+
+    def __enter__(self) -> _Writers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.latest:
+            self.latest.close()
+
+
+class _Writer(Py7zIO):
+    """One file on its way to the disk; without a path its bytes are only counted."""
+
+    def __init__(self, crate: Crate, path: Path | None) -> None:
+        self.crate, self.written = crate, 0
+        self.file = path.open("xb") if path else None
+
+    def write(self, s: bytes | bytearray) -> int:
+        self.crate.count(len(s))
+        self.written += len(s)
+        if self.file:
+            self.file.write(s)
+        return len(s)
+
+    def read(self, _size: int | None = None) -> bytes:
+        return b""
+
+    def seek(self, offset: int, _whence: int = 0) -> int:
+        return offset
+
+    def flush(self) -> None:
+        """Flushed once, when it is closed."""
+
+    def size(self) -> int:
+        return self.written
+
+    def close(self) -> None:
+        if self.file and not self.file.closed:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+
+
+_UNPACKERS: dict[str, Callable[[Path, Crate], None]] = {
+    "zip": _zip,
+    "7z": _seven,
+    "tar": _tar,
+    "gzip": _compressed(lambda packed: gzip.GzipFile(fileobj=packed)),
+    "bzip2": _compressed(bz2.BZ2File),
+    "xz": _compressed(lzma.LZMAFile),
+    "zstd": _compressed(_Zstd),
+}
