@@ -11,6 +11,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from converters.volume import grid
+
 GIB = 1 << 30
 
 
@@ -52,18 +54,18 @@ def slabs(shape: tuple[int, int, int], dtype: str, thick: int = 16) -> Iterator[
 def hdf5(
     path: Path, shape: tuple[int, int, int], dtype: str, chunks: tuple[int, int, int] | None = None, gzip: bool = False
 ) -> Path:
-    """A volume as one HDF5 dataset: contiguous, or chunked and perhaps compressed."""
+    """A volume as one HDF5 dataset: contiguous, or chunked and perhaps compressed; a few tiles repeated."""
     if path.exists():
         return path
     temporary = path.with_suffix(".part")
+    tile = (shape[0], 128, 128) if chunks and chunks[0] == shape[0] else (16, *shape[1:])
+    tiles = [MAKERS[dtype](tile, z) for z in range(0, 64, 16)]
     with h5py.File(temporary, "w") as file:
         options = {"chunks": chunks, "compression": "gzip", "compression_opts": 1} if gzip else {"chunks": chunks}
         data = file.create_dataset("data", shape, dtype, **options)
-        thick = chunks[0] if chunks else 16
-        repeat = dict(zip(range(4), (s for _, s in slabs((4 * thick, *shape[1:]), dtype, thick)), strict=False))
-        for z in range(0, shape[0], thick):
-            n = min(thick, shape[0] - z)
-            data[z : z + n] = repeat[z // thick % 4][:n]
+        for number, box in enumerate(grid(shape, tile)):
+            size = tuple(b - a for a, b in box)
+            data[tuple(slice(a, b) for a, b in box)] = tiles[number % 4][tuple(map(slice, size))]
     return temporary.rename(path)
 
 
