@@ -130,11 +130,11 @@ def _listing(every: list[Variable]) -> str:
 
 
 def _grids(chosen: list[Variable]) -> dict[str, list[Variable]]:
-    """Variables by grid, the grid with the most bytes first; named "" if alone, else by variable or dimensions."""
+    """Variables by grid, that of the largest variable first; named "" if alone, else by variable or dimensions."""
     grids: dict[tuple[Any, ...], list[Variable]] = {}
     for variable in chosen:
         grids.setdefault((variable.dims, variable.shape), []).append(variable)
-    ordered = sorted(grids.values(), key=lambda g: -sum(v.samples * v.dtype.itemsize for v in g))
+    ordered = sorted(grids.values(), key=lambda g: -max(v.samples * v.dtype.itemsize for v in g))
     if len(ordered) == 1:
         return {"": ordered[0]}
     named: dict[str, list[Variable]] = {}
