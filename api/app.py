@@ -11,10 +11,11 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
-from api import about, datasets, health, jobs, problems, uploads
+from api import about, datasets, health, imports, jobs, large, problems, uploads
 from api.backend import Backend
 from api.guard import LOOPBACK_NAMES, Guard, host_name
 from api.landing import sweep, take_over_silent
+from api.sessions import reap
 from scray.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
     problems.install(app)
-    for room in (about, health, uploads, jobs, datasets):
+    for room in (about, health, uploads, imports, large, jobs, datasets):
         app.include_router(room.router)
     _guard(app, settings)
     return app
@@ -67,7 +68,7 @@ async def _beat(backend: Backend) -> None:
     """Say that this process is there, and bring to an end what processes that are gone have left."""
     period = backend.settings.lease_seconds / BEATS_PER_LEASE
     while True:
-        for act in (_say_so, take_over_silent, sweep):
+        for act in (_say_so, take_over_silent, reap, sweep):
             try:
                 await run_in_threadpool(act, backend)
             except Exception as error:  # the database may be away for a while; the next beat tries again

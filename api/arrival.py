@@ -17,9 +17,9 @@ from api.backend import Backend, new_job_id
 from api.enrolment import Enrolment, amend, enrol, withdraw
 from api.fields import REQUIRED, UploadFields
 from api.landing import conclude, end_failed
+from api.room import check_quota, check_size
 from scray.catalog import CANCELLED, FAILED
 from scray.errors import (
-    BodyTooLarge,
     Cancelled,
     DiskFull,
     EmptyInput,
@@ -129,6 +129,7 @@ class Arrival:
         if self.enrolment is not None:
             withdraw(self._backend, self.enrolment)
             self.enrolment = None
+        check_quota(fields.user_email, self._expected_bytes or self.size, self._backend)
         self._backend.active.add(self.job_id)
         self.enrolment = enrol(self._backend, self.job_id, fields, self._filename, self._expected_bytes)
         return self.enrolment
@@ -192,13 +193,6 @@ class _Pace:
     def speed(self, received_bytes: int) -> float:
         """Bytes per second since the beginning."""
         return received_bytes / max(time.monotonic() - self._began, 1e-3)
-
-
-def check_size(size_bytes: int, backend: Backend) -> None:
-    """Raises BodyTooLarge."""
-    limit = backend.settings.max_bytes
-    if size_bytes > limit:
-        raise BodyTooLarge(f"The upload exceeds maximum allowed size of {limit} bytes.")
 
 
 def as_ours(error: BaseException) -> ScrayError:

@@ -12,6 +12,8 @@ from typing import Self
 
 from scray.catalog import Catalog, Uploads, connect
 from scray.queue import Queue
+from scray.secrets import Sealer
+from scray.sessions import Sessions
 from scray.settings import Settings
 from scray.storage import Storage
 
@@ -28,6 +30,8 @@ class Backend:
     catalog: Catalog
     uploads: Uploads
     queue: Queue
+    sessions: Sessions
+    sealer: Sealer
     active: set[str] = field(default_factory=set)
 
     @classmethod
@@ -37,10 +41,11 @@ class Backend:
         owner = f"api-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         queue = Queue(database, lease_seconds=settings.lease_seconds)
         catalog, uploads = Catalog(database), Uploads(database, owner)
-        backend = cls(settings, settings.storage(), catalog, uploads, queue)
+        sessions = Sessions(database, settings.session_seconds)
+        backend = cls(settings, settings.storage(), catalog, uploads, queue, sessions, Sealer(settings))
         backend.storage.create()
         backend.incoming.mkdir(exist_ok=True)
-        for room in (queue, catalog, uploads):
+        for room in (queue, catalog, uploads, sessions):
             room.ensure_indexes()
         return backend
 

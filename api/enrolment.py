@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,10 +33,18 @@ class Enrolment:
         )
 
 
-def enrol(backend: Backend, job_id: str, fields: UploadFields, filename: str, expected_bytes: int | None) -> Enrolment:
+def enrol(
+    backend: Backend,
+    job_id: str,
+    fields: UploadFields,
+    filename: str,
+    expected_bytes: int | None,
+    session: Mapping[str, Any] | None = None,
+) -> Enrolment:
     """Find or make the dataset and record the upload. Raises NotFound, Ambiguous, Conflict, UnsafePath.
 
-    A crash after any line leaves a record that will be concluded as failed, or nothing.
+    A crash after any line leaves a record that will be concluded as failed, or nothing. `session` are the fields of
+    an upload that comes in pieces.
     """
     path = str(fields.path(filename))
     existing = _existing(backend, fields)
@@ -49,7 +58,9 @@ def enrol(backend: Backend, job_id: str, fields: UploadFields, filename: str, ex
             "path": path,
             "expected_bytes": expected_bytes,
             "settle_seconds": backend.settings.settle_seconds if fields.dataset_identifier else 0.0,
+            **(session or {}),
         },
+        lasting=session is not None,
     )
     try:
         if existing is None:
@@ -72,7 +83,7 @@ def withdraw(backend: Backend, enrolment: Enrolment) -> None:
 def amend(backend: Backend, enrolment: Enrolment, fields: UploadFields, filename: str) -> Enrolment:
     """Apply fields that came after the file. A dataset's settings are those of its first file."""
     if enrolment.created and fields != enrolment.fields:
-        backend.catalog.amend(enrolment.uuid, _settings(fields))
+        backend.catalog.amend(enrolment.uuid, settings_of(fields))
     return replace(enrolment, fields=fields, path=str(fields.path(filename)))
 
 
@@ -117,12 +128,12 @@ def _document(backend: Backend, target: str, job_id: str, path: str, fields: Upl
             "job_id": job_id,
             "status": Status.UPLOADING,
             "open_uploads": [job_id],
-            **_settings(fields),
+            **settings_of(fields),
         }
     )
 
 
-def _settings(fields: UploadFields) -> dict[str, Any]:
+def settings_of(fields: UploadFields) -> dict[str, Any]:
     return {
         "convert": fields.convert,
         "data_conversion_needed": fields.convert,

@@ -46,6 +46,10 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _empty_if_none(value: Any) -> Any:
+    return "" if value is None else value
+
+
 def _parameters(value: Any) -> Any:
     if not isinstance(value, str):
         return value
@@ -102,7 +106,7 @@ class UploadFields(BaseModel):
     folder: Label = None
     relative_path: Annotated[str | None, Field(max_length=500), BeforeValidator(_none_if_empty)] = None
     team_uuid: Label = None
-    tags: Annotated[str, Field(max_length=500)] = ""
+    tags: Annotated[str, Field(max_length=500), BeforeValidator(_empty_if_none)] = ""
     dataset_identifier: Label = None
     add_to_existing: bool = False
     conversion_parameters: Annotated[

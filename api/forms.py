@@ -37,12 +37,21 @@ class Form:
     Promise: however the body is cut into pieces, `fields` and the bytes given to the sink are the same;
     memory stays below one slice and the bounded fields. Fields that are not in `names` are ignored. Raises
     `BadRequest` for a body that is no form, `UploadBroken` for one that ends too early, `InvalidField` for
-    a field that cannot be accepted.
+    a field that cannot be accepted. `file_field` is the name of the file part; a `named` one has a file name.
     """
 
-    def __init__(self, content_type: str, names: Container[str], sink: FileSink) -> None:
+    def __init__(
+        self,
+        content_type: str,
+        names: Container[str],
+        sink: FileSink,
+        *,
+        file_field: str = FILE_FIELD,
+        named: bool = True,
+    ) -> None:
         self.fields: dict[str, str] = {}
         self.has_file = False
+        self.file_field, self.named = file_field, named
         self._parts = _Parts(self, names, sink)
         self._end = _End(_boundary(content_type))
         self._parser = StreamingFormDataParser({"content-type": content_type})
@@ -59,7 +68,7 @@ class Form:
         if not self._end.found or self._parts.inside:
             raise UploadBroken("The upload broke off before its end; send it again.")
         if not self.has_file:
-            raise InvalidField(f"The field '{FILE_FIELD}' is missing: send the file as a part of that name.")
+            raise InvalidField(f"The field '{self.file_field}' is missing: send the file as a part of that name.")
 
     def _feed_slice(self, data: bytes) -> None:
         self._parts.silent_bytes += len(data)
@@ -100,14 +109,14 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
         self._count += 1
         if self._count > PARTS:
             raise BadRequest(f"The form has more than {PARTS} parts.")
-        if self._name == FILE_FIELD:
+        if self._name == self._form.file_field:
             self._open_file()
         elif self._name in self._names:
             self._open_field()
 
     def on_data_received(self, chunk: bytes) -> None:
         self.silent_bytes = 0
-        if self._name == FILE_FIELD:
+        if self._name == self._form.file_field:
             self._hand_on(self._sink.write, chunk)
         elif self._value is not None:
             self._value += chunk
@@ -117,7 +126,7 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
     def on_finish(self) -> None:
         self.inside = False
         self.silent_bytes = 0
-        if self._name == FILE_FIELD:
+        if self._name == self._form.file_field:
             self._hand_on(self._sink.close)
         elif self._value is not None:
             self._form.fields[self._name] = _text(self._name, bytes(self._value))
@@ -126,10 +135,10 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
     def _open_file(self) -> None:
         if self._form.has_file:
             raise InvalidField("Send one file at a time: the form has two.")
-        if not self.multipart_filename:
-            raise InvalidField(f"The field '{FILE_FIELD}' has no file name, so it is not a file.")
+        if self._form.named and not self.multipart_filename:
+            raise InvalidField(f"The field '{self._name}' has no file name, so it is not a file.")
         self._form.has_file = True
-        self._hand_on(self._sink.open, self.multipart_filename)
+        self._hand_on(self._sink.open, self.multipart_filename or "")
 
     def _hand_on(self, act: Callable[..., None], *values: object) -> None:
         try:

@@ -16,6 +16,7 @@ from api.backend import Backend
 from scray.catalog import FAILED, PLACING, RECEIVING, STORED
 from scray.errors import Conflict, ScrayError, StorageError, UploadBroken, every_error
 from scray.manifest import digest_file
+from scray.sessions import BY_CHUNKS
 from scray.storage import fsync_folder, inside
 
 ORPHAN_SECONDS = 86_400
@@ -25,11 +26,14 @@ NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
     """Bring an upload that gets no more bytes to its end; returns what it failed with, if it did."""
     job_id, uuid = record["_id"], record["dataset_uuid"]
-    error = _place(backend, record) if record["state"] == PLACING else _error_of(record)
+    error = _place(backend, record) if record["state"] == PLACING else error_of(record)
     backend.part(job_id).unlink(missing_ok=True)
     lonely = error is not None and not backend.uploads.stored(uuid)
     failed = error if lonely else None
-    backend.queue.upload_closed(uuid, job_id, settle_seconds=record["settle_seconds"], failed=failed)
+    to_check = error is None and record.get("session") == BY_CHUNKS
+    backend.queue.upload_closed(
+        uuid, job_id, settle_seconds=record["settle_seconds"], failed=failed, needs_check=to_check
+    )
     backend.uploads.settle(job_id)
     return error
 
@@ -130,7 +134,7 @@ def _entry(target: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _error_of(record: dict[str, Any]) -> ScrayError | None:
+def error_of(record: dict[str, Any]) -> ScrayError | None:
     """The error a record tells of."""
     code = record.get("error_code")
     found = (cls for cls in every_error() if cls.code == code)

@@ -25,6 +25,10 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     # the request
     "bad-request": HTTPStatus.BAD_REQUEST,
     "upload-broken": HTTPStatus.BAD_REQUEST,
+    "missing-chunks": HTTPStatus.BAD_REQUEST,
+    "chunk-mismatch": HTTPStatus.BAD_REQUEST,
+    "digest-mismatch": HTTPStatus.BAD_REQUEST,
+    "source-changed": HTTPStatus.BAD_REQUEST,
     "unauthorised": HTTPStatus.UNAUTHORIZED,
     "forbidden": HTTPStatus.FORBIDDEN,
     "not-found": HTTPStatus.NOT_FOUND,
@@ -33,6 +37,10 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "conflict": HTTPStatus.CONFLICT,
     "illegal-transition": HTTPStatus.CONFLICT,
     "lease-lost": HTTPStatus.CONFLICT,
+    "chunk-differs": HTTPStatus.CONFLICT,
+    "chunk-busy": HTTPStatus.CONFLICT,
+    "chunk-damaged": HTTPStatus.CONFLICT,
+    "session-expired": HTTPStatus.GONE,
     "cancelled": HTTPStatus.CONFLICT,
     "body-too-large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     "invalid-field": HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -55,8 +63,18 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "archive-link": HTTPStatus.UNPROCESSABLE_ENTITY,
     "archive-device": HTTPStatus.UNPROCESSABLE_ENTITY,
     "archive-bomb": HTTPStatus.UNPROCESSABLE_ENTITY,
+    # remote sources
+    "source-not-found": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "source-denied": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "source-refused": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "source-unreachable": HTTPStatus.BAD_GATEWAY,
+    "remote-changed": HTTPStatus.CONFLICT,
+    "checksum-mismatch": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "forbidden-address": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "seal-broken": HTTPStatus.INTERNAL_SERVER_ERROR,
     # this system
     "disk-full": HTTPStatus.INSUFFICIENT_STORAGE,
+    "quota-exceeded": HTTPStatus.INSUFFICIENT_STORAGE,
     "no-space": HTTPStatus.INSUFFICIENT_STORAGE,
     "never-fits": HTTPStatus.INSUFFICIENT_STORAGE,
     "storage": HTTPStatus.SERVICE_UNAVAILABLE,
@@ -71,6 +89,7 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "incomplete": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 RETRY_AFTER_SECONDS = 5
+PASSING = frozenset({"chunk-busy"})  # refusals that are over in a moment
 
 
 def problem(status: int, code: str, detail: str, *, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
@@ -84,7 +103,8 @@ def problem(status: int, code: str, detail: str, *, errors: Sequence[Mapping[str
     }
     if errors:
         content["errors"] = [dict(error) for error in errors]
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    passes = status == HTTPStatus.SERVICE_UNAVAILABLE or code in PASSING
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if passes else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(content, status, headers=headers, media_type=MEDIA_TYPE)

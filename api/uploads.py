@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.arrival import Arrival, check_size
-from api.backend import Backend
+from api.arrival import Arrival
+from api.body import Body
 from api.enrolment import Enrolment
 from api.fields import NAMES, UploadFields
 from api.forms import FILE_FIELD, Form
+from api.room import check_room
 from api.state import BackendOf
-from scray.errors import DiskFull, TimedOut
 from scray.spans import CHUNK_BYTES
-from scray.storage import free_bytes
 
-IDLE_SECONDS = 300.0
-BATCH_BYTES = 1 << 20
-DRAINED_BYTES = 16 << 20  # so much of a refused body is still read, for senders that only then look up
-FORM_BYTES = 65_536 * 16  # what the fields around the file may add to a body
-RESERVE_BYTES = 64 << 20  # left free for the database and the logs
 SECONDS_PER_MEGABYTE = 2
 MEGABYTE = 1 << 20
 
@@ -57,73 +50,20 @@ def form_schema() -> dict[str, Any]:
 @router.post("/api/upload/local/upload", openapi_extra=form_schema())
 async def upload(request: Request, backend: BackendOf) -> Accepted:
     """Send one file. Fields may come before or after the file part."""
-    body = _Body(request)
-    request.state.hang_up = body.is_long
+    body = Body(request)
     if body.length is not None:
-        check_room(body.length, backend)
+        await run_in_threadpool(check_room, body.length, backend)
     arrival = Arrival(backend, body.length)
     try:
         form = Form(request.headers.get("content-type", ""), NAMES, arrival)
         arrival.fields = form.fields
-        async for batch in body.batches():
-            await run_in_threadpool(form.feed, batch)
+        await body.pour(form.feed)
         form.finish()
         enrolment = await run_in_threadpool(arrival.finish)
     except BaseException as error:
         await asyncio.shield(run_in_threadpool(arrival.abandon, error))
         raise
     return _accepted(enrolment, arrival.size)
-
-
-def check_room(length: int, backend: Backend) -> None:
-    """Refuse before the first byte what is too large (BodyTooLarge) or does not fit on the disk (DiskFull)."""
-    check_size(length - FORM_BYTES, backend)
-    free = free_bytes(backend.storage.upload)
-    if length + RESERVE_BYTES > free:
-        raise DiskFull(f"The disk cannot hold this upload: {length} bytes are sent, {free} bytes are free.")
-
-
-class _Body:
-    """The body of a request, as it comes."""
-
-    def __init__(self, request: Request) -> None:
-        self.length = _content_length(request)
-        self._pieces = request.stream()
-        self._received = 0
-
-    def is_long(self) -> bool:
-        """Whether more is still to come than is worth reading when it is refused anyhow."""
-        return self.length is None or self.length - self._received > DRAINED_BYTES
-
-    async def batches(self) -> AsyncIterator[bytes]:
-        """Pieces of about a mebibyte. Raises TimedOut when the sender falls silent."""
-        held: list[bytes] = []
-        size = 0
-        while piece := await self._next():
-            held.append(piece)
-            size += len(piece)
-            if size >= BATCH_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
-        yield b"".join(held)
-
-    async def _next(self) -> bytes:
-        """The next piece, empty at the end."""
-        try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                async for piece in self._pieces:
-                    self._received += len(piece)
-                    if piece:
-                        return piece
-                return b""
-        except TimeoutError as error:
-            raise TimedOut(f"Nothing came for {IDLE_SECONDS:.0f} seconds; the upload was given up.") from error
-
-
-def _content_length(request: Request) -> int | None:
-    """What the server has already made sure is a number."""
-    text = request.headers.get("content-length")
-    return None if text is None else int(text)
 
 
 def _accepted(enrolment: Enrolment, size: int) -> Accepted:

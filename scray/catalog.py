@@ -7,7 +7,7 @@ asked twice, and is when the connection breaks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,7 +31,7 @@ FIRST_ID = 100_000  # the ids of older datasets lie below
 LISTED_FILES = 1000  # `files` of a dataset is for display and stays bounded; `uploads` has every file
 DEFAULT_PERIOD_SECONDS = 5.0
 MISSED_PERIODS = 3  # a driver that let so many heartbeats pass is not there
-SECRETS = ("accesskey", "secretkey", "lease", "google_access_token", "google_refresh_token")
+SECRETS = ("accesskey", "secretkey", "lease", "google_access_token", "google_refresh_token", "source_sealed")
 RECEIVING, PLACING, STORED, FAILED, CANCELLED = "receiving", "placing", "stored", "failed", "cancelled"
 
 Document = dict[str, Any]
@@ -188,6 +188,19 @@ class Catalog:
         )
 
     @steady
+    def add_files(self, uuid: str, files: Sequence[Mapping[str, Any]]) -> None:
+        """Count the files of an import, once."""
+        size = sum(file["total_size_bytes"] for file in files)
+        self._datasets.update_one(
+            {"uuid": uuid, "imported": {"$ne": True}},
+            {
+                "$push": {"files": {"$each": [dict(file) for file in files[:LISTED_FILES]], "$slice": LISTED_FILES}},
+                "$inc": {"file_count": len(files), "total_size_bytes": size, "bytes_uploaded": size},
+                "$set": {"updated_at": server_time(self._database), "imported": True},
+            },
+        )
+
+    @steady
     def withdraw(self, uuid: str, job_id: str) -> bool:
         """Take back a dataset that this upload made and nothing else uses: whether it was."""
         unused = {"uuid": uuid, "job_id": job_id, "file_count": 0, "open_uploads": [job_id]}
@@ -238,11 +251,11 @@ class Uploads:
         self._uploads.create_index([("open", ASCENDING), ("beat_at", ASCENDING)])
 
     @steady
-    def open(self, job_id: str, values: Mapping[str, Any]) -> None:
-        """Record an upload that begins."""
+    def open(self, job_id: str, values: Mapping[str, Any], *, lasting: bool = False) -> None:
+        """Record an upload that begins; a `lasting` one is a session, which no process owns."""
         now = server_time(self._database)
         started = {"state": RECEIVING, "open": True, "owner": self.owner, "received_bytes": 0, "cancel": False}
-        times = {"started_at": now, "updated_at": now, "beat_at": now}
+        times = {"started_at": now, "updated_at": now, "beat_at": None if lasting else now}
         record = {"$setOnInsert": {**values, **started, **times}}
         self._uploads.update_one({"_id": job_id}, record, upsert=True)
 

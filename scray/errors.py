@@ -242,6 +242,59 @@ class DatabaseError(ScrayError):
     transient = True
 
 
+# --- remote sources ------------------------------------------------------------------------------
+
+
+class SourceNotFound(ScrayError):
+    """The remote source does not exist."""
+
+    code = "source-not-found"
+
+
+class SourceDenied(ScrayError):
+    """The remote source refuses access: the key is wrong, or the data are not shared with it."""
+
+    code = "source-denied"
+
+
+class SourceRefused(ScrayError):
+    """The remote source answered with something that cannot be imported."""
+
+    code = "source-refused"
+
+
+class SourceUnreachable(ScrayError):
+    """The remote source could not be reached."""
+
+    code = "source-unreachable"
+    transient = True
+    wait_seconds = 0.0  # what the source asks for before another try
+
+
+class RemoteChanged(ScrayError):
+    """The remote source was changed while it was fetched."""
+
+    code = "remote-changed"
+
+
+class ChecksumMismatch(ScrayError):
+    """What arrived differs from the checksum that the source gives."""
+
+    code = "checksum-mismatch"
+
+
+class ForbiddenAddress(ScrayError):
+    """This address may not be asked: only public ones may, and those the operator lists."""
+
+    code = "forbidden-address"
+
+
+class SealBroken(ScrayError):
+    """The stored credentials cannot be opened: SECRET_KEY is not the one they were sealed with."""
+
+    code = "seal-broken"
+
+
 # --- requests ------------------------------------------------------------------------------------
 
 
@@ -279,6 +332,61 @@ class UploadBroken(ScrayError):
     """The upload broke off before its end."""
 
     code = "upload-broken"
+
+
+class MissingChunks(ScrayError):
+    """Some chunks of the file have not been received yet."""
+
+    code = "missing-chunks"
+
+
+class ChunkMismatch(ScrayError):
+    """The chunk is not what its length or digest promised; send it again."""
+
+    code = "chunk-mismatch"
+
+
+class ChunkDiffers(ScrayError):
+    """This chunk was received before with other bytes, which stay."""
+
+    code = "chunk-differs"
+
+
+class ChunkBusy(ScrayError):
+    """Somebody else is just sending these bytes; try again in a moment."""
+
+    code = "chunk-busy"
+    transient = True
+
+
+class ChunkDamaged(ScrayError):
+    """A chunk on the disk is not what was received; send it again and complete the upload once more."""
+
+    code = "chunk-damaged"
+
+
+class SourceChanged(ScrayError):
+    """File hash validation failed: the file was changed while it was being sent."""
+
+    code = "source-changed"
+
+
+class SessionExpired(ScrayError):
+    """Nothing was sent for too long, so the upload was given up; begin it anew."""
+
+    code = "session-expired"
+
+
+class DigestMismatch(ScrayError):
+    """The body is not what its Content-Digest or Repr-Digest promised; send it again."""
+
+    code = "digest-mismatch"
+
+
+class QuotaExceeded(ScrayError):
+    """This user may not store that much, or send that many files at a time."""
+
+    code = "quota-exceeded"
 
 
 class Unauthorised(ScrayError):

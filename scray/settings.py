@@ -105,6 +105,16 @@ class Settings(BaseSettings):
     )
     codec: Literal["zip", "small", "fast", "raw"] = _setting("SCRAY_CODEC", "zip", "compression of new datasets")
     max_bytes: Size = _setting("SCRAY_MAX_BYTES", 10 * 2**40, "largest file that is accepted, as a size", ge=1)
+    whole_hash_max_bytes: Size = _setting(
+        "SCRAY_WHOLE_HASH_MAX", 2**40, "largest file whose own SHA-256 is checked besides its chunks', as a size"
+    )
+    session_seconds: float = _setting(
+        "SCRAY_SESSION_SECONDS", 604_800.0, "how long an unfinished upload is kept without a byte", ge=1
+    )
+    quota_bytes: Size = _setting("SCRAY_QUOTA_BYTES", 0, "how much a user may store, as a size; 0: no limit")
+    quota_uploads: int = _setting(
+        "SCRAY_QUOTA_UPLOADS", 0, "how many files a user may send at a time; 0: no limit", ge=0
+    )
 
     api_host: str = _setting("SCRAY_API_HOST", "127.0.0.1", "address the API listens on")
     api_port: int = _setting("SCRAY_API_PORT", 8000, "port the API listens on; 0: any free one", ge=0, le=65_535)
@@ -113,6 +123,23 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Words = _setting("SCRAY_ALLOWED_HOSTS", (), "further names this service may be called by")
     cors_origins: Words = _setting("SCRAY_CORS_ORIGINS", (), "web pages of other origins that may use the API")
+
+    import_roots: Words = _setting(
+        "SCRAY_IMPORT_ROOTS", (), "folders of this system that may be imported from; empty: none"
+    )
+    allowed_addresses: Words = _setting(
+        "SCRAY_ALLOWED_ADDRESSES", (), "addresses and networks that imports may ask although they are not public"
+    )
+    import_seconds: float = _setting(
+        "SCRAY_IMPORT_SECONDS", 604_800.0, "longest time that one import may take", ge=1
+    )
+    s3_endpoint: str = _setting("SCRAY_S3_ENDPOINT", "", "S3 service of requests that name none; empty: Amazon's")
+    s3_profiles: Folder = _setting(
+        "SCRAY_S3_PROFILES", None, "file of named S3 profiles (as of `aws configure`); empty: none"
+    )
+    drive_endpoint: str = _setting(
+        "SCRAY_DRIVE_ENDPOINT", "https://www.googleapis.com/drive/v3", "address of the Google Drive API"
+    )
 
     def storage(self) -> Storage:
         """The folders; they are made by `Storage.create`."""

@@ -1,0 +1,165 @@
+"""One chunk on its way to its place in the file of its session: hashed while it is written, recorded, acknowledged."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import os
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.backend import Backend
+from scray.catalog import RECEIVING, Document
+from scray.errors import BadRequest, ChunkBusy, ChunkDiffers, ChunkMismatch, InvalidField, NotFound, SessionExpired
+from scray.sessions import chunk_span
+from scray.spans import Span
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+FLOCK = "hhqqi4x"  # struct flock of <fcntl.h>: type, whence, start, length, pid (which must be 0)
+CODES = {"cancelled": NotFound, SessionExpired.code: SessionExpired}
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """A chunk that is here for good; `received` chunks of the session are."""
+
+    index: int
+    received: int
+    total: int
+
+
+class ChunkArrival:
+    """A chunk of one request. Its methods block and are called one at a time, from any thread.
+
+    Promise: when `finish` has returned, the chunk is on disk, flushed, with its digest recorded. A chunk that was so
+    before is hashed and dropped; a new one is written while its range of the file is locked, which the kernel sees
+    to: for all processes, until `release` or the death of this one.
+    """
+
+    def __init__(self, backend: Backend, upload_id: str, index: int) -> None:
+        self._backend = backend
+        self._record = backend.sessions.get(upload_id)
+        self.index = index
+        self._span = self._find_span()
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._fd = -1
+        self._known = backend.sessions.digest(upload_id, index)
+        if self._known is None:
+            self._take_place()
+
+    def _find_span(self) -> Span:
+        if not 0 <= self.index < self._record["total_chunks"]:
+            raise BadRequest(f"Invalid chunk index: the chunks are 0 to {self._record['total_chunks'] - 1}.")
+        return chunk_span(self._record, self.index)
+
+    def _take_place(self) -> None:
+        """The place of a chunk that is new: locked, and looked at once more, as it may just have been filled."""
+        _check_open(self._record)
+        try:
+            self._fd = os.open(self._backend.part(self._record["_id"]), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            lock_range(self._fd, self._span)
+            self._known = self._backend.sessions.digest(self._record["_id"], self.index)
+        except FileNotFoundError as error:
+            self.release()
+            raise NotFound("Upload session not found") from error
+        except BaseException:
+            self.release()
+            raise
+
+    # --- the sink of the form ------------------------------------------------------------------------
+
+    def open(self, filename: str) -> None:
+        """The name of the part says nothing."""
+
+    def write(self, data: bytes) -> None:
+        if self._size + len(data) > self._span.size:
+            raise ChunkMismatch(f"Chunk size exceeds expected size: chunk {self.index} has {self._span.size} bytes.")
+        self._digest.update(data)
+        if self._known is None:
+            write_all(self._fd, data, self._span.start + self._size)
+        self._size += len(data)
+
+    def close(self) -> None:
+        """More of the form may follow."""
+
+    # --- the end -------------------------------------------------------------------------------------
+
+    def finish(self, promised: str | None) -> Acknowledged:
+        """All bytes are here; `promised` is their SHA-256 in hex. Raises ChunkMismatch, ChunkDiffers, NotFound."""
+        digest = self._digest.hexdigest()
+        self._check(digest, promised)
+        if self._known is None:
+            self._keep(digest)
+        elif self._known != digest:
+            raise ChunkDiffers(f"Chunk {self.index} was received before with other bytes, which stay.")
+        total = self._record["total_chunks"]
+        count = -(-self._record["received_bytes"] // self._record["chunk_bytes"])
+        return Acknowledged(self.index, min(count, total), total)
+
+    def _check(self, digest: str, promised: str | None) -> None:
+        if self._size != self._span.size:
+            raise ChunkMismatch(
+                f"Chunk {self.index} is too short: {self._size} bytes came, {self._span.size} were expected."
+            )
+        if promised is not None and not hmac.compare_digest(digest, read_sha256(promised)):
+            raise ChunkMismatch(f"Chunk hash mismatch: chunk {self.index} is not what was sent; send it again.")
+
+    def _keep(self, digest: str) -> None:
+        os.fdatasync(self._fd)
+        record = self._backend.sessions.record_chunk(self._record, self.index, digest, self._size)
+        if record is None:
+            raise NotFound("Upload session not found")
+        self._record = record
+
+    def release(self) -> None:
+        """Let go of the place; whoever waits for it may come."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def read_sha256(text: str) -> str:
+    """A SHA-256 as 64 hex digits, in small letters. Raises InvalidField."""
+    digest = text.strip().lower()
+    if not SHA256.fullmatch(digest):
+        raise InvalidField("A SHA-256 is written as 64 hex digits.")
+    return digest
+
+
+def lock_range(fd: int, span: Span) -> None:
+    """Keep everybody else from these bytes until `fd` is closed (open file description lock, Linux >= 3.15).
+
+    Raises ChunkBusy when somebody else holds them.
+    """
+    wish = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, span.start, span.size, 0)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, wish)
+    except BlockingIOError as error:
+        raise ChunkBusy from error
+
+
+def write_all(fd: int, data: bytes, start: int) -> None:
+    """Write all of `data` at `start`, wherever other writers are."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, start)
+        view, start = view[count:], start + count
+
+
+def make_part(path: Path, size_bytes: int) -> None:
+    """The file of a new session, with holes where its bytes will be."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        os.ftruncate(fd, size_bytes)
+    finally:
+        os.close(fd)
+
+
+def _check_open(record: Document) -> None:
+    """Whether new bytes are still welcome."""
+    if record["state"] != RECEIVING or record["cancel"]:
+        raise CODES.get(record.get("error_code", ""), NotFound)("Upload session not found")

@@ -1,0 +1,256 @@
+"""Upload sessions: files that come in pieces, over any number of connections and API processes.
+
+A session is the record of its file in `uploads`, without an owner; its received chunks are in `upload_chunks`, one
+document per 1,024 of them. The pieces of a `tus` session are one growing file; its record keeps the offset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from pymongo import ASCENDING, ReturnDocument
+from pymongo.database import Database
+
+from scray.catalog import (
+    CANCELLED,
+    DATASETS,
+    FAILED,
+    PLACING,
+    RECEIVING,
+    SAFE,
+    STORED,
+    UPLOADS,
+    Document,
+    owned_by,
+    server_time,
+    steady,
+)
+from scray.dataset import Dataset
+from scray.errors import NotFound
+from scray.spans import Span, root_digest
+
+CHUNKS = "upload_chunks"
+PAGE_CHUNKS = 1024
+BY_CHUNKS, BY_OFFSET = "chunks", "tus"
+SAME, DIFFERENT = "same", "different"
+
+
+class Sessions:
+    """Asks and tells the database about uploads in pieces; any process may serve any piece.
+
+    Promise: a chunk that was acknowledged is on disk, flushed, with its digest recorded, and is never written
+    again; sending it again is harmless. Every call may raise DatabaseError; each may be made twice.
+    """
+
+    def __init__(self, database: Database[Document], keep_seconds: float) -> None:
+        self.keep = timedelta(seconds=keep_seconds)
+        self._database = database
+        self._uploads = database.get_collection(UPLOADS, write_concern=SAFE)
+        self._chunks = database.get_collection(CHUNKS, write_concern=SAFE)
+
+    @steady
+    def ensure_indexes(self) -> None:
+        self._uploads.create_index([("session", ASCENDING), ("state", ASCENDING), ("expires_at", ASCENDING)])
+        self._uploads.create_index([("user", ASCENDING), ("open", ASCENDING)])
+
+    def begun(self, kind: str, values: Mapping[str, Any]) -> Document:
+        """The fields that make the record of an upload a session."""
+        expires = server_time(self._database) + self.keep
+        return {**values, "session": kind, "expires_at": expires, "checked": False, "checked_pages": 0, "whole": ""}
+
+    def get(self, upload_id: str, kind: str = BY_CHUNKS) -> Document:
+        """Raises NotFound."""
+        found = self.find(upload_id, kind)
+        if found is None:
+            raise NotFound("Upload session not found")
+        return found
+
+    @steady
+    def find(self, upload_id: str, kind: str) -> Document | None:
+        return self._uploads.find_one({"_id": upload_id, "session": kind})
+
+    # --- chunks --------------------------------------------------------------------------------------
+
+    @steady
+    def digest(self, upload_id: str, index: int) -> str | None:
+        """SHA-256, in hex, of a chunk that was acknowledged; None for one that was not."""
+        found = self._chunks.find_one({"_id": _page_id(upload_id, index), f"got.{index}": {"$exists": True}},
+                                      {f"got.{index}": 1})  # fmt: skip
+        return bytes(found["got"][str(index)]).hex() if found else None
+
+    @steady
+    def digests(self, upload_id: str, pages: Collection[int]) -> dict[int, str]:
+        """The digests of all chunks on some pages that were acknowledged, by index."""
+        ids = [f"{upload_id}:{page}" for page in pages]
+        rows = self._chunks.find({"_id": {"$in": ids}})
+        return {int(index): bytes(value).hex() for row in rows for index, value in row["got"].items()}
+
+    def received(self, record: Mapping[str, Any]) -> dict[int, str]:
+        """The digests of all chunks of a session that were acknowledged, by index."""
+        return self.digests(record["_id"], page_numbers(record["total_chunks"]))
+
+    @steady
+    def record_chunk(self, record: Mapping[str, Any], index: int, digest: str, size_bytes: int) -> Document | None:
+        """A chunk is on disk and flushed; the session's record after that. None: it has ended meanwhile."""
+        upload_id = record["_id"]
+        value = {f"got.{index}": bytes.fromhex(digest)}
+        self._chunks.update_one({"_id": _page_id(upload_id, index)}, {"$set": value}, upsert=True)
+        counted = self._count(upload_id, size_bytes)
+        if counted is None:
+            self.forget_chunks(record)
+        return counted
+
+    def _count(self, upload_id: str, size_bytes: int) -> Document | None:
+        now = server_time(self._database)
+        change = {"$inc": {"received_bytes": size_bytes}, "$set": {"updated_at": now, "expires_at": now + self.keep}}
+        running = {"_id": upload_id, "state": {"$in": [RECEIVING, PLACING, STORED]}}
+        return self._uploads.find_one_and_update(running, change, return_document=ReturnDocument.AFTER)
+
+    @steady
+    def forget_chunks(self, record: Mapping[str, Any]) -> None:
+        ids = [f"{record['_id']}:{page}" for page in page_numbers(record.get("total_chunks", 0))]
+        self._chunks.delete_many({"_id": {"$in": ids}})
+
+    # --- the growing file of a tus session ---------------------------------------------------------------
+
+    @steady
+    def advance(self, upload_id: str, offset: int) -> bool:
+        """All bytes before `offset` are on disk and flushed. False: the session has ended."""
+        now = server_time(self._database)
+        values = {"received_bytes": offset, "updated_at": now, "expires_at": now + self.keep}
+        running = {"_id": upload_id, "state": RECEIVING, "cancel": False}
+        return self._uploads.update_one(running, {"$set": values}).matched_count == 1
+
+    # --- the end -----------------------------------------------------------------------------------------
+
+    @steady
+    def place(self, record: Mapping[str, Any], owner: str, root: str) -> bool:
+        """All bytes are there; `owner` gives the file its place. True for the one who has to do it."""
+        now = server_time(self._database)
+        size = record["expected_bytes"]
+        values = {"owner": owner, "beat_at": now, "updated_at": now, "received_bytes": size, "size_bytes": size}
+        running = {"_id": record["_id"], "state": RECEIVING, "cancel": False}
+        change = {"$set": {**values, "state": PLACING, "open": True, "root": root}}
+        return self._uploads.update_one(running, change).modified_count == 1
+
+    @steady
+    def end(self, record: Mapping[str, Any], state: str, code: str, message: str) -> bool:
+        """From RECEIVING to FAILED or CANCELLED. False: it has ended otherwise."""
+        now = server_time(self._database)
+        values = {"state": state, "error_code": code, "error_message": message, "updated_at": now, "finished_at": now}
+        ours = {"_id": record["_id"], "state": {"$in": [RECEIVING, state]}}
+        return self._uploads.update_one(ours, {"$set": values}).matched_count == 1
+
+    @steady
+    def reopen(self, upload_id: str) -> None:
+        """Chunks that were rejected come again."""
+        self._uploads.update_one({"_id": upload_id}, {"$set": {"open": True, "beat_at": None}})
+
+    @steady
+    def to_end(self) -> list[Document]:
+        """Sessions that were cancelled, or got no byte for too long, or whose end the queue may not know."""
+        silent = {"expires_at": {"$lt": server_time(self._database)}}
+        over = {"state": RECEIVING, "$or": [{"cancel": True}, silent]}
+        untold = {"state": {"$in": [FAILED, CANCELLED]}, "open": True}
+        return list(self._uploads.find({"session": {"$in": [BY_CHUNKS, BY_OFFSET]}, "$or": [over, untold]}))
+
+    @steady
+    def retired(self) -> list[Document]:
+        """Ended sessions whose chunk records nobody needs any more."""
+        old = {"expires_at": {"$lt": server_time(self._database)}, "open": False}
+        ended = {"$or": [{"state": {"$in": [FAILED, CANCELLED]}}, {"state": STORED, "checked": True}]}
+        return list(self._uploads.find({"session": BY_CHUNKS, **old, **ended}).limit(100))
+
+    @steady
+    def retire(self, record: Mapping[str, Any]) -> None:
+        self.forget_chunks(record)
+        self._uploads.update_one({"_id": record["_id"]}, {"$unset": {"expires_at": ""}})
+
+    # --- what is promised to those who still send -----------------------------------------------------------
+
+    @steady
+    def wanted_bytes(self) -> int:
+        """How many bytes the uploads that are open still need."""
+        rows = self._uploads.find({"open": True, "state": RECEIVING}, {"expected_bytes": 1, "received_bytes": 1})
+        return sum(max(0, (row.get("expected_bytes") or 0) - row.get("received_bytes", 0)) for row in rows)
+
+    @steady
+    def open_of(self, user: str) -> tuple[int, int]:
+        """How many files a user is sending, and their bytes."""
+        rows = list(self._uploads.find({"user": user, "open": True}, {"expected_bytes": 1}))
+        return len(rows), sum(row.get("expected_bytes") or 0 for row in rows)
+
+    @steady
+    def stored_bytes(self, user: str) -> int:
+        """How much a user's datasets have in their upload folders."""
+        rows = self._database[DATASETS].find(owned_by(user), {"total_size_bytes": 1})
+        return sum(Dataset.read({"uuid": "", **row}).total_size_bytes for row in rows)
+
+    @steady
+    def active(self) -> tuple[int, int]:
+        """How many sessions are open, and how many of their bytes are here."""
+        kinds = {"session": {"$in": [BY_CHUNKS, BY_OFFSET]}, "state": RECEIVING}
+        rows = list(self._uploads.find(kinds, {"received_bytes": 1}))
+        return len(rows), sum(row["received_bytes"] for row in rows)
+
+    # --- the driver's checks -----------------------------------------------------------------------------
+
+    @steady
+    def unchecked(self, uuid: str) -> list[Document]:
+        """The stored files of a dataset whose chunks were not read back yet."""
+        return list(self._uploads.find({"dataset_uuid": uuid, "session": BY_CHUNKS, "state": STORED, "checked": False}))
+
+    @steady
+    def unproved(self, uuid: str, most_bytes: int) -> list[Document]:
+        """The stored files of a dataset whose own SHA-256 is not known to be the promised one."""
+        asked = {"dataset_uuid": uuid, "session": BY_CHUNKS, "state": STORED, "whole": {"$ne": SAME}}
+        promised = {"file_hash": {"$type": "string"}, "expected_bytes": {"$lte": most_bytes}}
+        return list(self._uploads.find({**asked, **promised}))
+
+    @steady
+    def note(self, upload_id: str, values: Mapping[str, Any]) -> None:
+        """What a check has found: `checked_pages`, `checked`, `whole`."""
+        self._uploads.update_one({"_id": upload_id}, {"$set": dict(values)})
+
+    @steady
+    def reject(self, record: Mapping[str, Any], damaged: Mapping[int, Span]) -> None:
+        """These chunks are not on the disk as they came: they are wanted again."""
+        for index in damaged:
+            self._chunks.update_one({"_id": _page_id(record["_id"], index)}, {"$unset": {f"got.{index}": ""}})
+        lost = sum(span.size for span in damaged.values())
+        now = server_time(self._database)
+        values = {"state": RECEIVING, "checked": False, "expires_at": now + self.keep}
+        values |= {"received_bytes": record["expected_bytes"] - lost, "open": False, "beat_at": None}
+        self._uploads.update_one({"_id": record["_id"]}, {"$set": values})
+
+
+def page_numbers(chunks: int) -> range:
+    """The pages that hold the records of so many chunks."""
+    return range(-(-chunks // PAGE_CHUNKS))
+
+
+def page_indexes(page: int, chunks: int) -> range:
+    """The chunks on a page."""
+    return range(page * PAGE_CHUNKS, min((page + 1) * PAGE_CHUNKS, chunks))
+
+
+def chunk_span(record: Mapping[str, Any], index: int) -> Span:
+    """The bytes of a chunk."""
+    start = index * record["chunk_bytes"]
+    return Span(start, min(start + record["chunk_bytes"], record["expected_bytes"]))
+
+
+def missing(record: Mapping[str, Any], received: Mapping[int, str]) -> Iterator[int]:
+    """The chunks that were not acknowledged, in order."""
+    return (index for index in range(record["total_chunks"]) if index not in received)
+
+
+def chunk_root(record: Mapping[str, Any], received: Mapping[int, str]) -> str:
+    """The digest of a file whose chunks are all there, from theirs."""
+    return root_digest(record["expected_bytes"], [received[index] for index in range(record["total_chunks"])])
+
+
+def _page_id(upload_id: str, index: int) -> str:
+    return f"{upload_id}:{index // PAGE_CHUNKS}"
