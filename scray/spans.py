@@ -50,15 +50,15 @@ def group_spans(spans: Sequence[Span], group_bytes: int) -> tuple[tuple[Span, ..
     return tuple(tuple(group) for group in groups)
 
 
-def hash_spans(path: Path, spans: Sequence[Span]) -> tuple[str, ...]:
-    """SHA-256 of each span of a file, in hex, reading 1 MiB at a time; TruncatedInput when the file is
+def hash_spans(path: Path, spans: Sequence[Span], algorithm: str = "sha256") -> tuple[str, ...]:
+    """The digest (SHA-256) of each span of a file, in hex, reading 1 MiB at a time; TruncatedInput when the file is
     shorter.
     """
     buffer = memoryview(bytearray(READ_BYTES))
     digests = []
     with path.open("rb", buffering=0) as file:
         for span in spans:
-            digest = hashlib.sha256()
+            digest = hashlib.new(algorithm, usedforsecurity=False)
             file.seek(span.start)
             left = span.size
             while left:
