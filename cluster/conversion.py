@@ -34,6 +34,7 @@ from scray.errors import Cancelled, DatabaseError, ScrayError, Unsupported
 from scray.manifest import MANIFEST, FileDigest, Manifest
 from scray.queue import Claim, Queue
 from scray.reconcile import Order
+from scray.sensors import read_sensor
 from scray.settings import Settings
 from scray.status import ENDS, Status
 from scray.storage import Storage, reap_staging
@@ -127,7 +128,11 @@ class Conversion:
         dataset, settings = self.claim.dataset, self.desk.settings
         root, files = find_files([folder])
         choices = Choices(
-            settings.codec, settings.profile, settings.task_memory_bytes, settings.workers or cluster_cpus()
+            settings.codec,
+            settings.profile,
+            settings.task_memory_bytes,
+            settings.workers or cluster_cpus(),
+            memmaps=str(settings.memmap_folder or folder) if read_sensor(dataset.sensor) == "4D_NEXUS" else "",
         )
         return Job(root, files, dataset.sensor, dataset.conversion_parameters, choices)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from scray.idx.writer import Written
+from scray.manifest import FileDigest
 from scray.storage import write_atomic
 
 Extremes = dict[str, tuple[float, ...]]  # by field name, one value a component
@@ -18,7 +19,10 @@ Extremes = dict[str, tuple[float, ...]]  # by field name, one value a component
 
 @dataclass(frozen=True)
 class Mark:
-    """`files` are relative to the result, `kept` (residuals, segments) to the staging folder; `seconds` by stage."""
+    """`files` are relative to the result, `kept` (residuals, segments) to the staging folder; `seconds` by stage.
+
+    `beside` are files that were placed outside of both, beside the input.
+    """
 
     __pydantic_config__ = ConfigDict(ser_json_inf_nan="constants")
 
@@ -32,6 +36,7 @@ class Mark:
     seconds: dict[str, float] = field(default_factory=dict)
     verified: bool = False
     notes: tuple[str, ...] = ()
+    beside: tuple[FileDigest, ...] = ()
 
     def write(self, staging: Path) -> None:
         """Note it; a mark that a power loss takes away only means that the task is done again."""

@@ -19,6 +19,8 @@ from pydantic import TypeAdapter
 from converters import bricks
 from converters.bricks import Layout
 from converters.grid import DEFAULT_FILE_BYTES, Grid, grids_for
+from converters.mapplan import cell, cell_bytes, map_bytes, map_name, slabs
+from converters.switch import switched
 from converters.volume import MAX_SPACE_AXES, Box, Role, Source, Volume
 from converters.volume import grid as boxes
 from scray.errors import BadParameter
@@ -33,7 +35,7 @@ LINKS_A_TASK = 1000
 CHECK_BYTES = 4 << 30  # samples that one task of checking reads, about
 MAX_CHECKS = 256  # tasks a header
 
-Kind = Literal["scatter", "brick", "merge", "link", "check"]
+Kind = Literal["scatter", "brick", "merge", "link", "check", "map", "place"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Task:
     merge    pastes the residuals of the children of its node and writes its files
     link     puts the input files `first`…`last` in place
     check    reads the blocks of linked header `first`: part `part[0]` of `part[1]`
+    map      writes slab `box`, in source axes, of the memory map of `volume`, `batch` bytes at a time
+    place    joins the slabs of that map beside the input, when everything else is done
     """
 
     id: str
@@ -70,10 +74,11 @@ class Disk:
     output: int = 0
     residual: int = 0
     scratch: int = 0
+    maps: int = 0
 
     @property
     def total(self) -> int:
-        return self.output + self.residual + self.scratch
+        return self.output + self.residual + self.scratch + self.maps
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Choices:
     workers: int = 1
     file_bytes: int = DEFAULT_FILE_BYTES
     verify: bool = True
+    memmaps: str = ""  # the folder for memory maps of 4-D dashboards; none are written where it is empty
 
 
 @dataclass(frozen=True)
@@ -159,7 +165,7 @@ def make_plan(
 ) -> Plan:
     """The plan for a probed source. Raises NeverFits with the numbers, BadParameter, Unsupported."""
     source = replace(source, volumes=tuple(_timed(v, str(parameters.get("time", ""))) for v in source.volumes))
-    choices = _chosen(choices, parameters)
+    choices = _chosen(choices, parameters, root)
     grids: list[Grid] = []
     tasks: list[Task] = []
     disk = Disk()
@@ -177,12 +183,18 @@ def make_plan(
         tasks.extend(_grid_tasks(number, cut, layout, source.volumes, choices))
         disk = _add_disk(disk, cut, layout)
     tasks.extend(_link_tasks(source))
+    mapped = [i for i, v in enumerate(source.volumes) if map_name(v)] if choices.memmaps else []
+    tasks.extend([task for index in mapped for task in _map_tasks(index, source.volumes[index], choices, tasks)])
+    disk = replace(disk, maps=2 * sum(map_bytes(source.volumes[i]) for i in mapped))  # in parts, and joined
     plan = Plan(str(root), sensor, tuple(inputs), dict(parameters), source, choices, tuple(grids), tuple(tasks), disk)
     return replace(plan, digest=_digest(plan))
 
 
-def _chosen(choices: Choices, parameters: Mapping[str, Any]) -> Choices:
-    """Codec and profile named by a conversion parameter win; both must exist."""
+def _chosen(choices: Choices, parameters: Mapping[str, Any], root: Path) -> Choices:
+    """Codec, profile and memmaps named by a conversion parameter win; codec and profile must exist."""
+    if parameters.get("memmaps") not in (None, ""):
+        folder = (choices.memmaps or str(root)) if switched(parameters, "memmaps") else ""
+        choices = replace(choices, memmaps=folder)
     codec = str(parameters.get("codec", choices.codec))
     profile = str(parameters.get("profile", choices.profile))
     if profile not in ("local", "cloud"):
@@ -321,6 +333,29 @@ def _check_tasks(source: Source, number: int, after: tuple[str, ...]) -> Iterato
             memory_bytes=bricks.BASE_BYTES + 3 * linked.block_bytes,  # stored, decoded, reordered
             read_bytes=linked.raw_bytes // parts,
         )
+
+
+def _map_tasks(index: int, volume: Volume, choices: Choices, before: list[Task]) -> list[Task]:
+    """The slabs of a memory map, and the task that joins them after all that may still fail."""
+    budget = max(1, choices.memory_bytes - bricks.BASE_BYTES - bricks.chunk_bytes([volume]))
+    tasks = []
+    for number, slab in enumerate(slabs(volume)):
+        held = cell_bytes(volume, cell(volume, slab, budget))
+        tasks.append(
+            Task(
+                id=f"map-{index}-{number}",
+                kind="map",
+                volume=index,
+                box=slab,
+                batch=budget,
+                memory_bytes=bricks.BASE_BYTES + held + bricks.chunk_bytes([volume]),
+                read_bytes=_samples(slab) * 4,
+            )
+        )
+    needed = {name for task in before for name in task.after}
+    ends = tuple(task.id for task in before if task.id not in needed and task.kind != "place")
+    parts = tuple(task.id for task in tasks)
+    return [*tasks, Task(id=f"place-{index}", kind="place", volume=index, after=(*parts, *ends))]
 
 
 def _samples(box: Box) -> int:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from converters import registry
+from converters.mapplan import is_map
 from converters.natural import natural_key
 from converters.plan import Choices, Plan, make_plan
 from converters.visible import visible
@@ -36,7 +37,8 @@ class Job:
 def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
     """The common folder of some files and folders, and every file in them, natural order.
 
-    Hidden files and `__MACOSX` are left out. Raises BadRequest for a path that is not there, EmptyInput for no file.
+    Hidden files, `__MACOSX` and memory maps of other files are left out. Raises BadRequest for a path that is not
+    there, EmptyInput for no file.
     """
     given = [path.absolute() for path in paths]
     for path in given:
@@ -45,6 +47,7 @@ def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
     root = _common_root(given)
     files = [file for path in given for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file()]
     names = {file.relative_to(root).as_posix() for file in files if visible(file.relative_to(root).as_posix())}
+    names = {name for name in names if not is_map(name, names)}
     if not names:
         raise EmptyInput(f"There is no file in {', '.join(map(str, given))}.")
     for name in names:
@@ -83,7 +86,7 @@ def _staging_key(plan: Plan) -> str:
     """
     paths = [(f.path, Path(plan.root) / f.path) for f in plan.inputs]
     times = [(name, path.stat().st_mtime_ns) for name, path in paths if path.exists()]
-    covered = json.dumps([plan.digest, plan.root, times, plan.choices.verify]).encode()
+    covered = json.dumps([plan.digest, plan.root, times, plan.choices.verify, plan.choices.memmaps]).encode()
     return hashlib.sha256(covered).hexdigest()[:32]
 
 
@@ -96,7 +99,8 @@ def _check_disk(plan: Plan, parent: Path) -> None:
         parent = parent.parent
     numbers = (
         f"The conversion needs up to {need / 1e9:.2f} GB on disk (result {plan.disk.output / 1e9:.2f}, residuals "
-        f"{plan.disk.residual / 1e9:.2f}, scratch {plan.disk.scratch / 1e9:.2f}) and {free / 1e9:.2f} GB are free."
+        f"{plan.disk.residual / 1e9:.2f}, scratch {plan.disk.scratch / 1e9:.2f}, memory maps "
+        f"{plan.disk.maps / 1e9:.2f}) and {free / 1e9:.2f} GB are free."
     )
     if need > shutil.disk_usage(parent).total:
         raise NeverFits(f"{numbers} The whole disk is smaller than that.")
@@ -105,7 +109,7 @@ def _check_disk(plan: Plan, parent: Path) -> None:
 
 def _make_folders(staging: Path, plan: Plan) -> None:
     """Every folder that a worker may not make itself: the data folders and those of the time steps."""
-    for name in ("tree", "marks", "residual", "scratch"):
+    for name in ("tree", "marks", "residual", "scratch", "maps"):
         (staging / name).mkdir(parents=True, exist_ok=True)
     for grid in plan.grids:
         header = plan.header(grid)

@@ -61,6 +61,7 @@ KNOWN_PARAMETERS = {
     "filter": "MAPIR: the camera's filter, RGB, RGN, NGB, OCN, RE or NIR; the camera's model tells it otherwise",
     "time": "steps or axis: whether time becomes time steps or the slowest axis",
     "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
+    "memmaps": "4D_NEXUS, HDF5: true or false: whether memory maps for 4-D dashboards are written beside the input",
     "codec": "zip, small, fast or raw: how blocks are compressed",
     "profile": "local or cloud: block files or one object a block",
 } | {f"{name}_dataset": f"the same as {name}" for name in ("Xs", "Ys", "presample", "postsample", "volume")}

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from converters import links
+from converters import links, maps
 from converters.brick import Bench, brick, merge
 from converters.mark import Mark, read_mark
 from converters.plan import Plan, Task
@@ -48,6 +48,10 @@ def _perform(plan: Plan, staging: Path, task: Task, alive: Callable[[], None]) -
             return links.link(plan, staging, task)
         case "check":
             return links.check(plan, staging, task, alive)
+        case "map":
+            return maps.write_part(plan, staging, task, alive)
+        case "place":
+            return maps.place(plan, staging, task)
 
 
 def finished(plan: Plan, staging: Path) -> dict[str, Mark]:

@@ -173,9 +173,9 @@ _kept: dict[Path, Sandbox] = {}
 def perform(staging: Path, task_id: str, *, required: bool = False) -> Mark:
     """`converters.run.perform` in this process's child for the dataset.
 
-    Links are made here: they read nothing, and what a child is kept from leaving it could not link.
+    What only moves files to where a child cannot reach is done here: it parses nothing.
     """
-    if load_plan(staging).task(task_id).kind == "link":
+    if load_plan(staging).task(task_id).kind in ("link", "place"):
         return run.perform(staging, task_id)
     box = _box_for(staging)
     _require(box, required)

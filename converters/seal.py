@@ -14,6 +14,7 @@ from typing import Any
 from converters.describe import HEADER, extremes_of, fill_values, finite, grid_record, header_record, metadata_json
 from converters.grid import Grid
 from converters.mark import Mark, read_mark
+from converters.mosaic import mosaic_texts
 from converters.own import METADATA, PREVIEW, RUN
 from converters.plan import Plan
 from converters.preview import preview
@@ -29,6 +30,7 @@ from scray.storage import fsync_folder, write_atomic
 
 SHOWN = 5  # names in a message
 MAX_TASKS_TOLD = 10_000
+CHECKED = frozenset({"brick", "merge", "check", "map"})  # tasks that read back what they wrote
 
 
 def seal(staging: Path) -> Path:
@@ -44,7 +46,8 @@ def seal(staging: Path) -> Path:
     headers = _headers(plan, marks)
     _check_files(plan, tree, written, headers)
     notes = list(plan.source.notes)
-    if not all(mark.verified for mark in marks if plan.task(mark.task).kind in ("brick", "merge", "check")):
+    notes += [f"{file.path} lies beside the input, for 4-D dashboards" for mark in marks for file in mark.beside]
+    if not all(mark.verified for mark in marks if plan.task(mark.task).kind in CHECKED):
         notes.append("not verified: the samples on disk were not compared with the source")
     texts = _texts(plan, tree, headers, notes)
     for name, text in texts.items():
@@ -122,6 +125,9 @@ def _headers(plan: Plan, marks: list[Mark]) -> _Headers:
     if grids:
         grid, header = grids[0]
         texts[HEADER] = _from_above(grid, header).format().encode()
+    mosaic = mosaic_texts(plan)
+    if mosaic:  # the midx takes the place of the principal header
+        texts = {name: text for name, text in texts.items() if name != HEADER} | mosaic
     return _Headers(grids, texts)
 
 
@@ -214,8 +220,9 @@ def _manifest(
         geometry={grid.path(HEADER): _geometry(grid) for grid in plan.grids},
         codec={"name": codec, "implementation": codecs.implementation(codec), "canary": codecs.canary(codec)},
         plan=plan.digest,
-        verified=all(m.verified for m in marks if plan.task(m.task).kind in ("brick", "merge", "check")),
+        verified=all(m.verified for m in marks if plan.task(m.task).kind in CHECKED),
         notes=tuple(notes),
+        beside=tuple(file for mark in marks for file in mark.beside),
     ).to_json()
 
 

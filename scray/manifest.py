@@ -52,7 +52,8 @@ class Manifest:
     digest.
 
     `parameters`, `geometry` and `codec` are JSON-safe; `codec` names implementation and version. `verified`
-    tells whether every block was read back and compared with its source.
+    tells whether every block was read back and compared with its source. `beside` are files that were written next
+    to the input, for programs that look for them there.
     """
 
     inputs: tuple[FileDigest, ...]
@@ -63,12 +64,14 @@ class Manifest:
     plan: str = ""
     verified: bool = False
     notes: tuple[str, ...] = ()
+    beside: tuple[FileDigest, ...] = ()
 
     def to_json(self) -> bytes:
         values = asdict(self) | {
             "version": VERSION,
             "inputs": _rows(self.inputs),
             "outputs": _rows(self.outputs),
+            "beside": _rows(self.beside),
         }
         return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
@@ -79,7 +82,8 @@ class Manifest:
             values = json.loads(text)
             if values.pop("version") != VERSION:
                 raise ValueError("of another version")
-            for side in ("inputs", "outputs"):
+            values.setdefault("beside", [])  # which older manifests do not have
+            for side in ("inputs", "outputs", "beside"):
                 values[side] = tuple(_file(row) for row in values[side])
             return cls(**values | {"notes": tuple(values["notes"])})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     memmap_folder: Folder = _setting(
         "MEMMAP_CACHE_DIR", None, "folder of the memory maps of 4-D dashboards; empty: beside each file in its upload"
     )
+    memmap_folder: Folder = _setting(
+        "MEMMAP_CACHE_DIR", None, "folder of the memory maps of 4-D dashboards; empty: beside each file in its upload"
+    )
     temp_folder: Folder = _setting("VISUS_TEMP", None, "folder of temporary files; empty: `tmp` in VISUS_DATASETS")
     secret_key: str = _setting("SECRET_KEY", "", "key that seals stored credentials", repr=False)
     deploy_server: str = _setting("DEPLOY_SERVER", "", "address under which users reach the service")
