@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -17,8 +18,12 @@ _BLOCKS = {"photo": 0x8769, "gps": 0x8825, "interoperability": 0xA005}
 _POINTERS = frozenset(_BLOCKS.values())
 MAX_NOTE_BYTES = 1024  # a maker's private note is only worth its beginning
 MAX_ICC_BYTES = 1 << 20
+MAX_XMP_BYTES = 1 << 20
 
 Exif = dict[str, dict[str, Any]]
+_XMP = re.compile(
+    rb"""(RelativeAltitude|GimbalYawDegree|FlightYawDegree)(?:\s*=\s*["']|>)\s*([+-]?\d{1,9}(?:\.\d{1,12})?)"""
+)
 
 
 def read_exif(data: bytes) -> Exif:
@@ -40,6 +45,12 @@ def read_exif_file(file: BinaryIO) -> Exif:
     except Exception:  # hostile or broken notes must not keep anybody from the pixels
         return found
     return {name: values for name, values in found.items() if values}
+
+
+def with_xmp(exif: Exif, text: bytes) -> Exif:
+    """Exif, and as its block "xmp" what drones note: height above the start (m), yaw of camera and craft (degrees)."""
+    found = {name.decode(): float(value) for name, value in _XMP.findall(text[:MAX_XMP_BYTES])}
+    return {**exif, "xmp": found} if found else exif
 
 
 def _named(block: Mapping[int, Any], names: Mapping[int, str]) -> dict[str, Any]:

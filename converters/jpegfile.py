@@ -32,6 +32,7 @@ class JpegFile:
     components: int = 0
     process: str = ""
     exif: bytes = b""
+    xmp: bytes = b""
     comments: list[bytes] = field(default_factory=list)
     icc_parts: dict[int, bytes] = field(default_factory=dict)
     adobe_transform: int | None = None
@@ -87,6 +88,8 @@ def _note(found: JpegFile, marker: int, body: bytes, name: str) -> None:
         raise Unsupported(f"{name} is a JPEG that states its height after its pixels, which cannot be read.")
     elif marker == 0xE1 and body.startswith(b"Exif\0") and not found.exif:
         found.exif = body[6:]
+    elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+        found.xmp = body[29:]
     elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
         found.icc_parts.setdefault(body[12], body[14:])
     elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:

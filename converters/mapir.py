@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.album import PictureReader, Seen, arrange, gathered, look, open_picture
+from converters.album import PictureReader, Seen, gathered, look, open_picture
 from converters.album import told as album_told
 from converters.bands import (
     FILTERS,
@@ -27,6 +27,7 @@ from converters.bands import (
 )
 from converters.exif import model_of
 from converters.joined import JoinedReader
+from converters.mosaic import lay_out
 from converters.sniff import kind_of
 from converters.target import fit, panel_means
 from converters.target import told as target_told
@@ -55,11 +56,12 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     chosen = _filter(seen, parameters)
     lines = _calibrate(root, [p for p in seen if p.name in set(targets)], pictures, chosen)
     pictures = [replace(p, volumes=_fields(p, chosen, lines)) for p in pictures]
-    notes = [*_notes(chosen, lines, targets, copies), *(note for p in pictures for note in p.notes)]
-    metadata = {**album_told(pictures), "filter": chosen or None, "calibrated": bool(lines)}
+    volumes, places, said = lay_out(pictures, parameters)
+    notes = [*_notes(chosen, lines, targets, copies), *said, *(note for p in pictures for note in p.notes)]
+    metadata = {**album_told(pictures), "filter": chosen or None, "calibrated": bool(lines), **places}
     if lines:
         metadata["calibration"] = target_told(lines, targets)
-    return Source(FORMAT, arrange(pictures), metadata=metadata, notes=gathered(notes))
+    return Source(FORMAT, volumes, metadata=metadata, notes=gathered(notes))
 
 
 def is_target(name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
-from converters.exif import Exif, exif_record, icc_record, orientation_of, read_exif
+from converters.exif import Exif, exif_record, icc_record, orientation_of, read_exif, with_xmp
 from converters.faults import reading
 from converters.jpegfile import JpegFile, parse_jpeg, with_more, with_spoilt_end
 from converters.jsonsafe import json_safe
@@ -55,7 +55,7 @@ class Photo(Picture):
     def _jpeg(self, file: JpegFile) -> None:
         self._shape(file.width, file.height, file.components, "|u1")
         self.colour = _JPEG_COLOURS[file.components]
-        self._describe("JPEG", read_exif(file.exif), file.icc)
+        self._describe("JPEG", with_xmp(read_exif(file.exif), file.xmp), file.icc)
         self.metadata["process"] = file.process
         if file.comments:
             self.metadata["comments"] = json_safe(file.comments)

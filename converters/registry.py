@@ -59,6 +59,8 @@ KNOWN_PARAMETERS = {
     "postsample": f"4D_NEXUS: intensity behind the sample, {_NAMES_A_DATASET}",
     "volume": f"4D_NEXUS: the volumes to convert, {_NAMES_A_DATASET}",
     "filter": "MAPIR: the camera's filter, RGB, RGN, NGB, OCN, RE or NIR; the camera's model tells it otherwise",
+    "mosaic": "RGB, MAPIR: yes or no: whether photos with positions are placed as a mosaic; yes otherwise",
+    "ground_altitude": "RGB, MAPIR: the altitude of the ground in metres, which photos from the air are placed with",
     "time": "steps or axis: whether time becomes time steps or the slowest axis",
     "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
     "memmaps": "4D_NEXUS, HDF5: true or false: whether memory maps for 4-D dashboards are written beside the input",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from converters import tiff
-from converters.exif import exif_record, icc_record, orientation_of, read_exif_file
+from converters.exif import exif_record, icc_record, orientation_of, read_exif_file, with_xmp
 from converters.faults import reading
 from converters.picture import Picture
 from converters.tiffseries import TiffStack
@@ -48,7 +48,9 @@ class TiffPicture(Picture):
         if "s" in self.axes and self.axes[-1] != "s":
             self.axes = tuple("c" if axis == "s" else axis for axis in self.axes)
         with (root / self.name).open("rb") as file:
-            self.exif = read_exif_file(file)
+            exif = read_exif_file(file)
+        packet = _tag(page, 700, b"")
+        self.exif = with_xmp(exif, packet if isinstance(packet, bytes) else b"")
         self.orientation = orientation_of({"image": {"Orientation": _tag(page, 274, 1)}})
         self.colour = self._colour(page)
         self.metadata = {**metadata, "colour": self.colour}

@@ -42,8 +42,11 @@ def draw(dtype: Any, slope: Array, intercept: Array, reflectance: Array = RGN) -
     return np.clip(np.rint(numbers), 0, np.iinfo(dtype).max).astype(dtype)
 
 
-def exif(model: str, position: tuple[float, float] | None = None) -> Image.Exif:
-    """Exif of a camera; without a position its block is all zeros, as Survey3 cameras write it without a fix."""
+def exif(model: str, position: tuple[float, float] | None = None, gps: dict[int, Any] | None = None) -> Image.Exif:
+    """Exif of a camera; without a position its block is all zeros, as Survey3 cameras write it without a fix.
+
+    `gps` are further tags of that block, by number.
+    """
     found = Image.Exif()
     found[271], found[272] = "MAPIR", model
     latitude, longitude = position or (0.0, 0.0)
@@ -52,6 +55,7 @@ def exif(model: str, position: tuple[float, float] | None = None) -> Image.Exif:
         2: _sexagesimal(latitude),
         3: "E" if longitude >= 0 else "W",
         4: _sexagesimal(longitude),
+        **(gps or {}),
     }
     return found
 
