@@ -15,7 +15,6 @@ from converters.describe import HEADER, extremes_of, fill_values, finite, grid_r
 from converters.grid import Grid
 from converters.mark import Mark, read_mark
 from converters.mosaic import mosaic_texts
-from converters.mosaic import mosaic_texts
 from converters.own import METADATA, PREVIEW, RUN
 from converters.plan import Plan
 from converters.preview import preview
@@ -126,9 +125,6 @@ def _headers(plan: Plan, marks: list[Mark]) -> _Headers:
     if grids:
         grid, header = grids[0]
         texts[HEADER] = _from_above(grid, header).format().encode()
-    mosaic = mosaic_texts(plan)
-    if mosaic:  # the midx takes the place of the principal header
-        texts = {name: text for name, text in texts.items() if name != HEADER} | mosaic
     mosaic = mosaic_texts(plan)
     if mosaic:  # the midx takes the place of the principal header
         texts = {name: text for name, text in texts.items() if name != HEADER} | mosaic
