@@ -23,6 +23,7 @@ SHOWN = (
     "preferred_dashboard", "source_type", "source_path", "files", "file_count", "total_size_bytes",
     "bytes_uploaded", "data_size", "job_id", "status", "status_message", "error_code", "error_message",
     "data_conversion_needed", "conversion_parameters", "conversion", "priority", "attempt", "progress", "metadata",
+    "url", "link_only", "import_notes", "publication",
     "created_at", "updated_at", "queued_at", "completed_at",
 )  # fmt: skip
 SHOWN_IN_LISTS = tuple(field for field in SHOWN if field not in {"files", "metadata"})

@@ -71,6 +71,7 @@ def doctor(data: Path, api: str) -> list[Check]:
     checks: list[Callable[[], Iterator[Check]]] = [
         _python,
         _settings,
+        lambda: _secret_key(data),
         lambda: _folders(data),
         _database,
         _ray,
@@ -99,6 +100,17 @@ def _settings() -> Iterator[Check]:
         yield Check("settings", False, error.message)
     else:
         yield Check("settings", True, os.environ.get("SCRAY_ENV_FILE") or "from the environment")
+
+
+def _secret_key(data: Path) -> Iterator[Check]:
+    settings = load_settings()
+    if settings.secret_key:
+        yield Check("secret key", True, "SECRET_KEY is set")
+        return
+    path = (settings.auth_folder or data.resolve() / "auth") / "secret.key"
+    says = f"SECRET_KEY is not set: credentials are sealed with {path}, which is made at the first start"
+    private = not path.exists() or path.stat().st_mode & 0o077 == 0
+    yield Check("secret key", private, says if private else f"others can read {path}: run `chmod 600 {path}`")
 
 
 def _folders(data: Path) -> Iterator[Check]:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from cluster import syncing
 from scray.errors import NotFound
 from scray.status import ENDS
 from scray.storage import data_folders, reap_staging, remove_superseded
@@ -26,6 +27,7 @@ def reap(desk: Desk, in_work: Collection[str]) -> None:
     for folder in sorted(desk.storage.staging_root.iterdir()):
         if folder.name not in in_work and _has_ended(desk, folder.name):
             reap_staging(desk.storage, folder.name)
+    syncing.reap(desk)
     condition = {UNTIL: {"$lte": desk.queue.now()}, "status": "done"}
     documents, _ = desk.catalog.datasets(condition, limit=AT_ONCE)
     for document in documents:

@@ -12,7 +12,7 @@ from scray.status import ALIASES, Status, job_status, read_status
 
 MEGABYTE = 1_000_000
 ALMOST_DONE = 99.9  # until the end is certain
-SYNTHETIC_PREFIXES = ("upload_", "job_")  # followed by a dataset's uuid: the job of a dataset as a whole
+SYNTHETIC_PREFIXES = ("upload_", "job_", "cloud_large_")  # with a dataset's uuid: the job of a whole dataset
 MESSAGES: Mapping[str, str] = {
     "queued": "Waiting",
     "uploading": "Receiving the file",
@@ -69,6 +69,8 @@ def _status(dataset: Dataset, upload: Mapping[str, Any] | None) -> str:
 
 
 def _bytes(dataset: Dataset, upload: Mapping[str, Any] | None) -> tuple[int, int]:
+    if upload is None and dataset.status == Status.SYNCING:
+        return dataset.progress.done_bytes, max(dataset.progress.done_bytes, dataset.progress.total_bytes)
     if upload is None:
         return dataset.total_size_bytes, dataset.total_size_bytes
     done = int(upload["received_bytes"])
@@ -84,14 +86,14 @@ def _percent(dataset: Dataset, status: str, done: int, total: int) -> float:
 
 
 def _speed(dataset: Dataset, upload: Mapping[str, Any] | None, status: str) -> float:
-    if status == "processing":
+    if status == "processing" or dataset.status == Status.SYNCING:
         return dataset.progress.speed_bytes_per_second
     receiving = upload is not None and status == "uploading"
     return float(upload.get("speed_bytes_per_second", 0.0)) if upload and receiving else 0.0
 
 
 def _eta(dataset: Dataset, status: str, left_bytes: int, speed: float) -> float | None:
-    if status == "processing":
+    if status == "processing" or dataset.status == Status.SYNCING:
         return dataset.progress.eta_seconds
     return round(left_bytes / speed, 1) if status == "uploading" and speed > 0 else None
 
@@ -103,6 +105,8 @@ def _current_file(dataset: Dataset, upload: Mapping[str, Any] | None, status: st
 
 
 def _message(dataset: Dataset, status: str) -> str:
+    if dataset.status == Status.SYNCING and status == "uploading":
+        return f"Importing: {dataset.progress.stage}" if dataset.progress.stage else "Importing"
     if status != "processing":
         return MESSAGES[status]
     if dataset.status == Status.CONVERSION_QUEUED:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from cluster.state import State
 from scray.client import Client
 from tests.ray_session import stack_in
+
+SAMPLES = Path(__file__).parents[2] / "examples" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +21,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
         "SCRAY_LEASE_SECONDS": "6",
         "SCRAY_POLL_SECONDS": "0.2",
         "SCRAY_WORKERS": "2",
+        "SCRAY_ALLOWED_ADDRESSES": "127.0.0.1",
+        "SCRAY_IMPORT_ROOTS": str(SAMPLES),
     }
     with stack_in(tmp_path_factory.mktemp("stack") / "data", **quick) as state:
         yield state

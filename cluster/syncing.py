@@ -1,0 +1,215 @@
+"""One claimed import: the files of a remote source are fetched by Ray tasks, checked, and given to the dataset.
+
+What was fetched lies in `upload/.importing/<uuid>` with a mark for every range: another driver goes on where this one
+was stopped. Credentials stay sealed on the way to the tasks, and are forgotten with the end of the import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from cluster.flights import call, cluster_cpus, run_all
+from scray.errors import ChecksumMismatch, DatabaseError, NotFound, RemoteChanged
+from scray.secrets import Sealer
+from scray.settings import load_settings
+from scray.sources import Source, open_source
+from scray.sources.intake import Check, Intake
+from scray.spans import Span
+from scray.status import Status
+from scray.storage import Storage, remove_tree
+
+if TYPE_CHECKING:
+    from cluster.conversion import Conversion, Desk
+
+IMPORTING = ".importing"
+SEALED = "source_sealed"
+AT_ONCE = 8  # ranges of one import under way
+FETCH_CPUS = 0.25  # a task that waits for the network most of the time
+STARTS = 3  # how often a source may change, or differ from its checksum, before it is given up
+
+
+@dataclass(frozen=True)
+class Errand:
+    """What a task needs to know: the kind of source, its sealed description, and where the bytes go."""
+
+    kind: str
+    sealed: str
+    folder: str
+
+
+# --- the tasks ---------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=2)
+def _source(kind: str, sealed: str) -> Source:
+    settings = load_settings()
+    return open_source(kind, Sealer(settings).open(sealed), settings)
+
+
+@ray.remote(num_cpus=FETCH_CPUS, max_retries=0)
+def begin_task(errand: Errand) -> None:
+    """Ask the source what there is, and note it."""
+    Intake.begin(Path(errand.folder), _source(errand.kind, errand.sealed), load_settings().max_bytes)
+
+
+@ray.remote(num_cpus=FETCH_CPUS, max_retries=0)
+def fetch_task(errand: Errand, number: int, until: float) -> int:
+    """Fetch one portion; its bytes."""
+    return Intake(Path(errand.folder)).fetch(_source(errand.kind, errand.sealed), number, until)
+
+
+@ray.remote(num_cpus=1, max_retries=0)
+def check_task(folder: str, check: Check) -> tuple[str, ...]:
+    """The digests of a part of a file, as it lies on the disk."""
+    return Intake(Path(folder)).digest(check)
+
+
+# --- the claim ---------------------------------------------------------------------------------------
+
+
+def sync(work: Conversion) -> None:
+    """Fetch, check, land, tell the queue. Raises what the source does; Stopped."""
+    uuid = work.claim.uuid
+    document = work.desk.catalog.get(uuid)
+    if document is None:
+        raise NotFound(f"There is no dataset {uuid}.")
+    errand = Errand(work.claim.dataset.source_type, document.get(SEALED) or "", str(folder(work.desk.storage, uuid)))
+    if document.get("link_only"):
+        found: dict[str, Any] = {}
+    else:
+        found = _import(work, errand)
+    if not work.insist(lambda: work.desk.queue.finish(work.claim, {**found, SEALED: None})):
+        work.lost()
+    remove(Path(errand.folder))
+    work.record("imported", {name: value for name, value in found.items() if name != "files"})
+
+
+def _import(work: Conversion, errand: Errand) -> dict[str, Any]:
+    """What the dataset's document says of the files that have come."""
+    for left in reversed(range(STARTS)):
+        try:
+            intake = _begin(work, errand)
+            _fetch(work, errand, intake)
+            _check(work, intake)
+            break
+        except RemoteChanged:
+            remove(Path(errand.folder))
+            if not left:
+                raise
+        except ChecksumMismatch:
+            if not left:
+                raise
+    return _land(work, intake)
+
+
+def _begin(work: Conversion, errand: Errand) -> Intake:
+    work.meter.enter("listing")
+    with suppress(FileNotFoundError):
+        return Intake(Path(errand.folder))
+    call("list", lambda: begin_task.options(name=f"{_label(work)}:list").remote(errand), work.check)
+    return Intake(Path(errand.folder))
+
+
+def _fetch(work: Conversion, errand: Errand, intake: Intake) -> None:
+    """Whatever has no mark yet."""
+    work.meter.enter("fetching", intake.total_bytes)
+    marks = intake.marks()
+    work.meter.skip(sum(sum(mark.sizes) for mark in marks.values()))
+    until = _deadline(work)
+    calls = (
+        (number, partial(fetch_task.options(name=f"{_label(work)}:fetch").remote, errand, number, until))
+        for number in range(len(intake.portions))
+        if number not in marks
+    )
+    for number, size in run_all(calls, AT_ONCE, work.check):
+        work.meter.add(size, intake.files[intake.portions[number][-1].file].path)
+
+
+def _check(work: Conversion, intake: Intake) -> None:
+    """Every byte is read again and compared with what was received, or with the source's own checksum."""
+    checks = list(intake.checks())
+    work.meter.enter("checking", sum(span.size for check in checks for span in check.spans))
+    digests: dict[tuple[int, Span], str] = {}
+    calls = ((number, partial(check_task.remote, str(intake.folder), check)) for number, check in enumerate(checks))
+    for number, found in run_all(calls, 2 * cluster_cpus(), work.check):
+        check = checks[number]
+        digests |= {(check.file, span): digest for span, digest in zip(check.spans, found, strict=True)}
+        work.meter.add(sum(span.size for span in check.spans), intake.files[check.file].path)
+    intake.compare(digests)
+
+
+def _land(work: Conversion, intake: Intake) -> dict[str, Any]:
+    work.meter.enter("landing")
+    work.check()
+    root, kind = work.desk.storage.upload_dir(work.claim.uuid), work.claim.dataset.source_type
+    now = datetime.now(UTC)
+    files = [
+        {
+            "source_path": file.path,
+            "destination_path": str(root / file.path),
+            "source_type": kind,
+            "total_size_bytes": size,
+            "created_at": now,
+        }
+        for file, size in intake.land(root)
+    ]
+    work.desk.catalog.add_files(work.claim.uuid, files)
+    return {"import_notes": list(intake.notes)}
+
+
+def _label(work: Conversion) -> str:
+    return work.claim.uuid[:8]
+
+
+def _deadline(work: Conversion) -> float:
+    began = work.claim.dataset.created_at or datetime.now(UTC)
+    return began.timestamp() + work.desk.settings.import_seconds
+
+
+# --- afterwards --------------------------------------------------------------------------------------
+
+
+def folder(storage: Storage, uuid: str) -> Path:
+    return storage.upload_dir(uuid).parent / IMPORTING / uuid
+
+
+def remove(path: Path) -> None:
+    """Take the folder of an import away."""
+    with suppress(FileNotFoundError):  # nothing was begun, or somebody was faster
+        remove_tree(path)
+
+
+def clear(desk: Desk, uuid: str) -> None:
+    """An import that is not gone on with leaves no bytes and no credentials."""
+    remove(folder(desk.storage, uuid))
+    with suppress(DatabaseError):  # the next round of `reap` forgets them
+        desk.catalog.amend(uuid, {SEALED: None})
+
+
+def reap(desk: Desk) -> None:
+    """Clear up after imports that ended while nobody was there to do it."""
+    forgotten, _ = desk.catalog.datasets({SEALED: {"$gt": ""}, "status": {"$nin": list(_LIVE)}}, limit=100)
+    for document in forgotten:
+        clear(desk, document["uuid"])
+    for path in _left(desk):
+        remove(path)
+
+
+_LIVE = (str(Status.SYNC_QUEUED), str(Status.SYNCING))
+
+
+def _left(desk: Desk) -> Iterator[Path]:
+    """The folders of imports that are over."""
+    root = desk.storage.upload / IMPORTING
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        document = desk.catalog.get(path.name)
+        if document is None or document["status"] not in _LIVE:
+            yield path

@@ -1,0 +1,247 @@
+"""Imports over HTTP: fetched in ranges by Ray, resumed after kills, checked, converted; secrets stay sealed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from cluster.children import MARK
+from cluster.state import State
+from converters.verify import verify
+from scray.catalog import connect
+from scray.client import Client
+from tests.range_server import Web, serving_files
+from tests.ray_session import until
+
+SAMPLES = Path(__file__).parents[2] / "examples" / "data"
+FIELDS = {"user_email": "a@example.org", "dataset_name": "imported", "sensor": "TIFF"}
+TOKEN = "planted-5ecret-in-the-address"
+RANGE_BYTES = 26_214_400
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    with serving_files() as found:
+        yield found
+
+
+def initiate(stack: State, kind: str, config: dict[str, Any], **fields: Any) -> httpx.Response:
+    body = {**FIELDS, "source_type": kind, "source_config": config, **fields}
+    return httpx.post(f"{stack.api}/api/upload/initiate", json=body, trust_env=False)
+
+
+def started(stack: State, kind: str, config: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    answer = initiate(stack, kind, config, **fields)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    assert found["status"] == "queued"
+    return found
+
+
+def job(stack: State, job_id: str) -> dict[str, Any]:
+    answer = httpx.get(f"{stack.api}/api/upload/status/{job_id}", trust_env=False)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def uploaded(stack: State, uuid: str) -> dict[str, bytes]:
+    root = Path(stack.data) / "upload" / uuid
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def document(stack: State, uuid: str) -> dict[str, Any]:
+    database = connect(settings_of(stack)["MONGO_URL"], "scientistcloud")
+    with database.client:
+        found = database.visstoredatas.find_one({"uuid": uuid})
+        assert found
+        return found
+
+
+def settings_of(stack: State) -> dict[str, str]:
+    lines = Path(stack.settings_file).read_text().splitlines()
+    return {name: value.strip("'") for name, _, value in (line.partition("=") for line in lines)}
+
+
+def left_over(stack: State, uuid: str) -> bool:
+    return (Path(stack.data) / "upload" / ".importing" / uuid).exists()
+
+
+def test_a_file_at_an_address_becomes_a_dataset(stack: State, client: Client, web: Web) -> None:
+    web.put("/img3d.tif", (SAMPLES / "img3d.tif").read_bytes())
+    begun = started(stack, "url", {"url": web.url(f"/img3d.tif?token={TOKEN}")})
+    uuid = begun["dataset_uuid"]
+    assert client.wait(uuid, 90)["status"] == "done"
+    assert verify(Path(stack.data) / "converted" / uuid, SAMPLES / "img3d.tif") == []
+    found = job(stack, begun["job_id"])
+    assert (found["status"], found["progress_percentage"]) == ("completed", 100.0)
+    row = document(stack, uuid)
+    assert (row["file_count"], row["source_path"], row["source_sealed"]) == (1, web.url("/img3d.tif"), None)
+    assert not left_over(stack, uuid)
+
+
+def test_nobody_reads_a_secret(stack: State, client: Client, web: Web) -> None:
+    """While the import is under way and after it: not in the database, the logs, Ray's state or any answer."""
+    held, go = threading.Event(), threading.Event()
+    page = web.put("/held.tif", os.urandom(3 * RANGE_BYTES))
+
+    def hold() -> None:
+        held.set()
+        go.wait(60)
+
+    begun = started(stack, "url", {"url": web.url(f"/held.tif?token={TOKEN}")}, convert=False)
+    page.before = hold
+    try:
+        assert held.wait(30)
+        texts = list(everything_told(stack, begun))
+    finally:
+        go.set()
+    assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
+    texts += everything_told(stack, begun)
+    assert [name for name, text in texts if TOKEN.encode() in text] == []
+    assert any(b"held.tif" in text for _, text in texts), "it looks where something is told"
+
+
+def everything_told(stack: State, begun: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """Whatever somebody could read."""
+    database = connect(settings_of(stack)["MONGO_URL"], "scientistcloud")
+    with database.client:
+        for name in database.list_collection_names():
+            yield name, repr(list(database[name].find())).encode()
+    uuid = begun["dataset_uuid"]
+    for path in ("/api/v1/datasets", f"/api/v1/datasets/{uuid}", f"/api/v1/datasets/{uuid}/status",
+                 f"/api/upload/status/{begun['job_id']}", "/api/upload/jobs?user_id=a@example.org"):  # fmt: skip
+        yield path, httpx.get(stack.api + path, trust_env=False).content
+    for log in [*Path(stack.data).rglob("*.log"), *Path(stack.temporary).rglob("logs/*")]:
+        if log.is_file():
+            yield str(log), log.read_bytes()
+    token = {"Authorization": f"Bearer {Path(stack.token_file).read_text().strip()}"}
+    for kind in ("tasks", "actors", "jobs", "workers"):
+        answer = httpx.get(f"{stack.dashboard}/api/v0/{kind}?detail=1", headers=token, trust_env=False, timeout=30)
+        assert answer.status_code == 200, answer.text
+        yield f"ray {kind}", answer.content
+
+
+def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, client: Client, web: Web) -> None:
+    content = os.urandom(7 * RANGE_BYTES + 12_345)
+    page = web.put("/large.bin", content)
+    gate = threading.Semaphore(4)  # the probe and three ranges
+    page.before = lambda: bool(gate.acquire(timeout=60)) and None
+    web.asked.clear()
+    begun = started(stack, "url", {"url": web.url("/large.bin")}, convert=False)
+    uuid = begun["dataset_uuid"]
+    marks = Path(stack.data) / "upload" / ".importing" / uuid / "marks"
+    until(lambda: marks.exists() and len(list(marks.glob("[0-9]*.json"))) == 3, what="three ranges")
+    shown = job(stack, begun["job_id"])
+    assert (shown["status"], shown["bytes_total"]) == ("uploading", len(content))
+    done = {int(path.stem) for path in marks.glob("[0-9]*.json")}
+    kill_driver(stack)
+    gate.release(1000)
+    assert client.wait(uuid, 90)["status"] == "done"
+    assert uploaded(stack, uuid) == {"large.bin": content}
+    for number in done:
+        span = f"bytes={number * RANGE_BYTES}-{(number + 1) * RANGE_BYTES - 1}"
+        assert [asked for _, asked in web.asked].count(span) == 1
+
+
+def kill_driver(stack: State) -> None:
+    """The actor's process, by its name under Ray."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == stack.id and "ray::Driver" in " ".join(process.cmdline()):
+                process.send_signal(signal.SIGKILL)
+                return
+        except psutil.Error:
+            continue
+    raise AssertionError("there is no driver")
+
+
+def test_what_cannot_be_fetched_says_why(stack: State, client: Client, web: Web) -> None:
+    web.put("/closed", status=403)
+    for url, code in {
+        web.url("/missing"): "source-not-found",
+        web.url("/closed"): "source-denied",
+        web.url("/x", "127.0.0.2"): "forbidden-address",
+    }.items():
+        begun = started(stack, "url", {"url": url})
+        found = client.wait(begun["dataset_uuid"], 30)
+        assert (found["status"], found["error_code"]) == ("sync error", code)
+        assert found["error_message"].endswith(".")
+        assert job(stack, begun["job_id"])["status"] == "failed"
+        until(lambda uuid=begun["dataset_uuid"]: document(stack, uuid)["source_sealed"] is None)  # type: ignore[misc]
+        assert not left_over(stack, begun["dataset_uuid"])
+
+
+def test_a_link_is_kept_and_nothing_fetched(stack: State, client: Client, web: Web) -> None:
+    web.asked.clear()
+    url = web.url("/mod_visus?dataset=x")
+    begun = started(stack, "url", {"url": url, "link_only": True}, sensor="IDX")
+    assert client.wait(begun["dataset_uuid"], 30)["status"] == "done"
+    assert client.dataset(begun["dataset_uuid"])["url"] == url
+    assert web.asked == []
+
+
+def test_an_import_can_be_cancelled(stack: State, client: Client, web: Web) -> None:
+    go = threading.Event()
+    page = web.put("/slow.bin", os.urandom(1000))
+    page.before = lambda: bool(go.wait(60)) and None
+    begun = started(stack, "url", {"url": web.url("/slow.bin")})
+    until(lambda: job(stack, begun["job_id"])["dataset_status"] == "syncing", what="the claim")
+    answer = httpx.post(f"{stack.api}/api/upload/cancel/{begun['job_id']}", trust_env=False)
+    assert answer.status_code == 200
+    assert client.wait(begun["dataset_uuid"], 30)["status"] == "cancelled"
+    go.set()
+    until(lambda: document(stack, begun["dataset_uuid"])["source_sealed"] is None, what="forgetting")
+    until(lambda: not left_over(stack, begun["dataset_uuid"]), what="clearing up")
+
+
+def test_a_file_of_the_server(stack: State, client: Client) -> None:
+    form = {**FIELDS, "file_path": str(SAMPLES / "img3d.tif"), "original_filename": "mine.tif", "convert": "True"}
+    answer = httpx.post(f"{stack.api}/api/upload/upload-path", data=form, trust_env=False)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["upload_type"] == "path"
+    uuid = answer.json()["dataset_uuid"]
+    assert client.wait(uuid, 60)["status"] == "done"
+    assert uploaded(stack, uuid) == {"mine.tif": (SAMPLES / "img3d.tif").read_bytes()}
+    for path, status, says in (
+        (f"{SAMPLES}/missing", 400, "File not found"),
+        (str(SAMPLES), 400, "not a file"),
+        ("/etc/passwd", 403, "opened for imports"),
+    ):
+        answer = httpx.post(f"{stack.api}/api/upload/upload-path", data={**form, "file_path": path}, trust_env=False)
+        assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
+
+
+def test_a_folder_of_the_server(stack: State, client: Client) -> None:
+    begun = started(stack, "path", {"path": str(SAMPLES / "cat_rgb")}, sensor="IDX")
+    assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
+    files = {str(p.relative_to(SAMPLES / "cat_rgb")) for p in (SAMPLES / "cat_rgb").rglob("*") if p.is_file()}
+    assert set(uploaded(stack, begun["dataset_uuid"])) == files
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "status"),
+    [
+        ("url", {}, 422),
+        ("url", {"url": {"$gt": ""}}, 422),
+        ("url", {"url": "file:///etc/passwd"}, 422),
+        ("url", {"url": "http://"}, 422),
+        ("local", {"file": "x"}, 400),
+        ("dropbox", {}, 400),
+        ("path", {"path": "/etc/passwd"}, 403),
+        ({"$ne": ""}, {}, 422),
+    ],
+)
+def test_requests_that_are_refused(stack: State, kind: Any, config: dict[str, Any], status: int) -> None:
+    answer = initiate(stack, kind, config)
+    assert answer.status_code == status, answer.text
+    assert json.dumps(answer.json()["detail"])
