@@ -56,6 +56,7 @@ bench: .venv ## ratios against OpenVisus and straight-line loops, kept under ben
 
 docs: .venv ## the pages that are made from the code
 	$(BIN)/python -m cluster.clidocs > docs/cli.md
+	$(BIN)/python -m docs.make_tables
 
 lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock (keeps pins that still fit)
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install $(PIP_QUIET) uv
