@@ -77,7 +77,8 @@ def _bytes(picture: Array, fills: tuple[float, ...]) -> Array:
     shown = picture[..., :3] if colour else picture[..., 0]
     if colour and picture.dtype == np.uint8:
         return np.ascontiguousarray(shown)
-    numbers = shown.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        numbers = shown.astype(np.float64)
     known = np.isfinite(numbers)
     for fill in fills:
         known &= shown != fill
