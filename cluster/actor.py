@@ -40,6 +40,7 @@ from scray.reconcile import (
     Work,
     decide,
 )
+from scray.sessions import Sessions
 from scray.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,8 @@ class Driver:
         settings = load_settings()
         database = connect(settings.mongo_url, settings.db_name)
         queue = Queue(database, lease_seconds=settings.lease_seconds)
-        self.desk = Desk(queue, Catalog(database), settings, settings.storage())
+        sessions = Sessions(database, settings.session_seconds)
+        self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions)
         self.desk.storage.create()
         self.owner = owner_name(name, settings)
         self.version = code_version()

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from cluster import publishing
+from cluster import checking, publishing, syncing
 from cluster.executor import RayExecutor
 from cluster.flights import call, cluster_cpus
 from cluster.hashing import digest_inputs
@@ -35,6 +35,7 @@ from scray.manifest import MANIFEST, FileDigest, Manifest
 from scray.queue import Claim, Queue
 from scray.reconcile import Order
 from scray.sensors import read_sensor
+from scray.sessions import Sessions
 from scray.settings import Settings
 from scray.status import ENDS, Status
 from scray.storage import Storage, reap_staging
@@ -52,6 +53,7 @@ class Desk:
     catalog: Catalog
     settings: Settings
     storage: Storage
+    sessions: Sessions
 
 
 class Stopped(Exception):
@@ -84,7 +86,7 @@ class Conversion:
 
     def _run(self) -> None:
         try:
-            self._convert()
+            self._work()
         except (Stopped, Cancelled):
             self._leave()
         except Exception as error:
@@ -93,22 +95,38 @@ class Conversion:
     def _leave(self) -> None:
         """Give the claim back as ordered; whoever lost it touches nothing any more."""
         if self.order == "cancel":
-            reap_staging(self.desk.storage, self.claim.uuid)
-            self._insist(lambda: self.desk.queue.cancelled(self.claim))
+            self._clear()
+            self.insist(lambda: self.desk.queue.cancelled(self.claim))
         elif self.order == "drain":
-            self._insist(lambda: self.desk.queue.release(self.claim))
+            self.insist(lambda: self.desk.queue.release(self.claim))
 
     def _fail(self, error: Exception) -> None:
         """Tell the queue, which decides whether it is tried again; nothing stays in staging where it is not."""
         log.log(*_severity(error), "%s: %s", self.claim.uuid, error, exc_info=error)
-        status = self._insist(lambda: self.desk.queue.fail(self.claim, error))
+        status = self.insist(lambda: self.desk.queue.fail(self.claim, error))
         if status in ENDS:
-            reap_staging(self.desk.storage, self.claim.uuid)
-        self._record("failed", {"error": str(error), "status": str(status or "lost")})
+            self._clear()
+        self.record("failed", {"error": str(error), "status": str(status or "lost")})
+
+    def _clear(self) -> None:
+        """Nothing stays of work that is not gone on with."""
+        reap_staging(self.desk.storage, self.claim.uuid)
+        if self.claim.status is Status.SYNCING:
+            syncing.clear(self.desk, self.claim.uuid)
+
+    def _work(self) -> None:
+        """What a claim is for: its dataset is fetched, checked or converted."""
+        match self.claim.status:
+            case Status.SYNCING:
+                syncing.sync(self)
+            case Status.UPLOADING:
+                checking.check(self)
+            case Status.CONVERTING | Status.UNZIPPING:
+                self._convert()
+            case other:
+                raise Unsupported(f"There is nothing here that works on datasets that are {other!s}.")
 
     def _convert(self) -> None:
-        if self.claim.status not in (Status.CONVERTING, Status.UNZIPPING):
-            raise Unsupported(f"There is nothing here that works on datasets that are {self.claim.status!s}.")
         storage, uuid = self.desk.storage, self.claim.uuid
         parent, target = storage.staging_root / uuid, storage.converted_dir(uuid)
         publishing.put_back(parent)
@@ -119,8 +137,11 @@ class Conversion:
         plan = load_plan(staging)
         if not publishing.is_published(target, plan):
             reap_staging(storage, uuid, staging.name, job.root.name)
-            self._perform(staging, plan)
-            self._publish(self._seal(staging), target, plan)
+            with checking.WholeHashes(self) as whole:
+                self._perform(staging, plan)
+                self._seal(staging)
+                whole.require()
+            self._publish(staging, target, plan)
         self._finish(plan, target)
         reap_staging(storage, uuid)
 
@@ -138,7 +159,7 @@ class Conversion:
 
     def _hash(self, job: Job) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
-        return digest_inputs(job.root, job.files, on_bytes=self.meter.add, stop=self._check)
+        return digest_inputs(job.root, job.files, on_bytes=self.meter.add, stop=self.check)
 
     def _unpack(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Job:
         """The job on what its archives hold; while they are unpacked, the dataset says so."""
@@ -146,17 +167,17 @@ class Conversion:
             return job
         self._enter(Status.UNZIPPING)
         self.meter.enter("unzipping")
-        unpacked: Job = call("unpack", lambda: unpack_task.remote(job, inputs, str(parent)), self._check)
+        unpacked: Job = call("unpack", lambda: unpack_task.remote(job, inputs, str(parent)), self.check)
         self._enter(Status.CONVERTING)
         return unpacked
 
     def _enter(self, status: Status) -> None:
-        if not self._insist(lambda: self.desk.queue.enter(self.claim, status)):
-            self._lost()
+        if not self.insist(lambda: self.desk.queue.enter(self.claim, status)):
+            self.lost()
 
     def _prepare(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Path:
         self.meter.enter("planning")
-        return Path(call("prepare", lambda: prepare_task.remote(job, inputs, str(parent)), self._check))
+        return Path(call("prepare", lambda: prepare_task.remote(job, inputs, str(parent)), self.check))
 
     def _perform(self, staging: Path, plan: Plan) -> None:
         """Whatever has no mark yet; only new marks are progress."""
@@ -170,15 +191,14 @@ class Conversion:
 
         execute(staging, RayExecutor(label=self.claim.uuid[:8]), on_mark=on_mark, stop=lambda: bool(self.order))
 
-    def _seal(self, staging: Path) -> Path:
+    def _seal(self, staging: Path) -> None:
         self.meter.enter("sealing")
-        call("seal", lambda: seal_task.remote(str(staging)), self._check)
-        return staging
+        call("seal", lambda: seal_task.remote(str(staging)), self.check)
 
     def _publish(self, staging: Path, target: Path, plan: Plan) -> None:
         self.meter.enter("publishing")
-        self._check()
-        if not self._insist(lambda: self.desk.queue.begin_publish(self.claim)):
+        self.check()
+        if not self.insist(lambda: self.desk.queue.begin_publish(self.claim)):
             self.stop("cancel" if self.desk.queue.cancel_wanted(self.claim) else "lost")
             raise Stopped
         publishing.publish(publishing.take(staging, self.claim.token), target, plan)
@@ -189,28 +209,30 @@ class Conversion:
         result["seconds"] = round(time.monotonic() - self.began, 3)
         fields = {"conversion": result, "data_conversion_needed": False}
         fields |= superseded(self.desk, target, plan.folder)
-        if not self._insist(lambda: self.desk.queue.finish(self.claim, fields)):
-            self._lost()
-        self._record("converted", result)
+        if not self.insist(lambda: self.desk.queue.finish(self.claim, fields)):
+            self.lost()
+        self.record("converted", result)
 
     # --- between the thread and the driver ------------------------------------------------------------
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises Stopped once an order is there."""
         if self.order:
             raise Stopped
 
-    def _lost(self) -> None:
+    def lost(self) -> NoReturn:
+        """The queue does not know this claim any more."""
         self.stop("lost")
         raise Stopped
 
     def _tell(self, progress: Progress, advanced: bool) -> None:
         """What the database does not hear now it hears next time; the lease says when it is too late."""
-        self._check()
+        self.check()
         with suppress(DatabaseError):
             if not self.desk.queue.progress(self.claim, progress, advanced=advanced):
-                self._lost()
+                self.lost()
 
-    def _insist(self, ask: Callable[[], T]) -> T | None:
+    def insist(self, ask: Callable[[], T]) -> T | None:
         """Ask again while the database is away and the lease may still be ours; None when it is lost."""
         while self.order != "lost":
             with suppress(DatabaseError):
@@ -218,7 +240,8 @@ class Conversion:
             time.sleep(RETRY_SECONDS)
         return None
 
-    def _record(self, event: str, values: Mapping[str, Any]) -> None:
+    def record(self, event: str, values: Mapping[str, Any]) -> None:
+        """Append to the dataset's history."""
         with suppress(DatabaseError):  # history only
             self.desk.catalog.record_run(self.claim.uuid, {"event": event, "attempt": self.claim.attempt, **values})
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import Any, Final
 
 from scray.dataset import Dataset, Progress
-from scray.errors import Conflict, IllegalTransition
+from scray.errors import Conflict, IllegalTransition, SourceChanged
 from scray.retry import Verdict, delay_seconds, exhausted, explain, judge
 from scray.status import CLAIMS, CONVERTIBLE, ENDS, FAILURES, QUEUED, RUNNING, Status, check
 
@@ -124,7 +124,8 @@ def fail(old: Dataset, now: datetime, token: str, error: BaseException, random: 
     blame = {"error_code": code, "error_message": message, "attempt": attempt, "losses": losses}
     final = verdict is Verdict.PERMANENT or (verdict is Verdict.TRANSIENT and exhausted(attempt))
     if final and (old.status is Status.SYNCING or not old.requeue):
-        return _moved(old, FAILURES[old.status], now, FREE | blame)
+        failed = Status.UPLOAD_ERROR if isinstance(error, SourceChanged) else FAILURES[old.status]
+        return _moved(old, failed, now, FREE | blame)
     delay = timedelta(seconds=delay_seconds(attempt + losses, random))
     return FREE | {"not_before": now + delay} | blame | _returned(old, now)
 
