@@ -13,7 +13,7 @@ STAMP := .venv/.made-$(shell cat requirements.lock pyproject.toml 2>/dev/null | 
 STAMP_DB := .venv-db/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit up down status bench docs lock clean .venv .venv-db
+.PHONY: help demo test check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -41,6 +41,9 @@ imports: .venv
 
 unit: .venv
 	$(QUICK) $(BIN)/pytest -n auto -m 'not slow' tests/unit
+
+coverage: .venv .venv-db ## branch coverage of scray/ and converters/ by the unit tests and those with a database
+	$(QUICK) $(BIN)/pytest -n auto --cov --cov-report=term:skip-covered tests/unit tests/integration
 
 up: .venv .venv-db ## start the stack in the background
 	@$(BIN)/scray up --detach --data $(DATA)
