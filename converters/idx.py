@@ -6,6 +6,7 @@ never changed. Headers are parsed, so what leads out of the dataset is refused b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,6 +23,8 @@ __all__ = ["open_volume", "probe", "read_header"]
 
 FORMAT = "idx"
 MAX_HEADER_BYTES = 4 << 20
+MAX_RATIO = 1100  # what deflate can do at best is 1032
+UNSUSPICIOUS_BYTES = 256 << 20
 TOP = "visus.idx"
 
 
@@ -42,8 +45,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
             raise Unsupported(f"{name} composes several datasets; name one of them with `dataset` to repack it.")
         return _midx(root, files, name)
     header = read_header(root, name)
-    if not _data(header, set(files), name):
-        raise MissingSource(f"The block files of {name} are not part of the dataset.")
+    _require_data(root, header, files, name)
     notes = _notes(headers, name)
     if repack:
         return Source(FORMAT, volumes_of(header, name), metadata=_metadata(header, name), notes=notes[1:])
@@ -99,6 +101,20 @@ def _data(header: Header, files: set[str], name: str) -> list[str]:
     return sorted(file for file in files if file.startswith(folder) and file != name)
 
 
+def _require_data(root: Path, header: Header, files: tuple[str, ...], name: str) -> None:
+    """Raise MissingSource where the block files are not there, or too small for what the header promises.
+
+    So a header cannot ask for days of reading what is not there, or the same bytes again and again.
+    """
+    found = _data(header, set(files), name)
+    if not found:
+        raise MissingSource(f"The block files of {name} are not part of the dataset.")
+    stored = sum((root / file).stat().st_size for file in found)
+    raw = header.step_count * math.prod(header.shape) * sum(field.sample_bytes for field in header.fields)
+    if raw > UNSUSPICIOUS_BYTES + MAX_RATIO * stored:
+        raise MissingSource(f"{name} promises {raw:,} bytes of samples, its files of {stored:,} cannot hold them.")
+
+
 def _data_folder(header: Header, name: str) -> str:
     """The folder, ending in a slash, below which all block files of a header lie; "" for the top."""
     first = PurePosixPath(_first_file(header))
@@ -147,6 +163,7 @@ def _linked(
         try:
             header = read_header(root, other)
             if _data(header, set(files), other):
+                _require_data(root, header, files, other)
                 found.append(_checked(header, places[other]))
             else:
                 notes.append(f"{other} is not checked: its block files are not part of the dataset.")
@@ -179,8 +196,7 @@ def _midx(root: Path, files: tuple[str, ...], name: str) -> Source:
     linked = []
     for dataset in datasets:
         header = read_header(root, dataset)
-        if not _data(header, set(files), dataset):
-            raise MissingSource(f"The block files of {dataset} are not part of the dataset.")
+        _require_data(root, header, files, dataset)
         linked.append(_checked(header, places[dataset]))
     notes = [] if name == TOP else [f"{name} is shown as {TOP}."]
     notes += [f"{file} is left out." for file in files if file not in places and file != name]

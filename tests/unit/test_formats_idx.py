@@ -136,6 +136,16 @@ def test_another_header_is_checked_where_it_has_data_and_noted_where_not(tmp_pat
         convert(job(tmp_path / "in"), tmp_path / "out2", Serial())
 
 
+def test_a_header_that_promises_what_its_files_cannot_hold_is_refused(tmp_path: Path) -> None:
+    made(tmp_path / "in" / "visus.idx")
+    path = tmp_path / "in" / "visus.idx"
+    text = path.read_text()
+    path.write_text(f"{text}(time)\n0 20000000 t%d/\n(filename_template)\n./visus/0000.bin\n")
+    for parameters in ({}, {"repack": True}):
+        with pytest.raises(MissingSource, match=r"visus\.idx promises .* bytes"):
+            registry.probe("IDX", *find_files([tmp_path / "in"]), parameters)
+
+
 # --- midx ----------------------------------------------------------------------------------------
 
 
