@@ -7,18 +7,32 @@ end of the last scan must change some (else the scan lost its step and ended too
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from converters.volume import Array
 from scray.errors import BadInput, TruncatedInput, Unsupported
 
 _STANDALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_DECODABLE = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC9: "arithmetic", 0xCA: "arithmetic"}
+LOSSLESS = "lossless"
+_DECODABLE = {
+    0xC3: LOSSLESS,
+    0xC0: "baseline",
+    0xC1: "extended",
+    0xC2: "progressive",
+    0xC9: "arithmetic",
+    0xCA: "arithmetic",
+}
 _MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
 _STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
-_TAIL_BYTES = 1024
+_TAIL_BYTES = 64
+TELLING_BYTES = 1024
 PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
 
 
@@ -102,7 +116,7 @@ def _frame(found: JpegFile, marker: int, body: bytes, name: str) -> None:
     if found.process:
         raise BadInput(f"{name} is damaged: it describes its JPEG frame twice.")
     if marker not in _DECODABLE:
-        raise Unsupported(f"{name} is a lossless or hierarchical JPEG, which cannot be read.")
+        raise Unsupported(f"{name} is a hierarchical JPEG, which cannot be read.")
     if len(body) < 6 or len(body) < 6 + 3 * body[5]:
         raise BadInput(f"{name} is damaged: the description of its JPEG frame is too short.")
     found.precision, found.height, found.width, found.components = struct.unpack_from(">BHHB", body)
@@ -124,15 +138,32 @@ def _entropy(data: bytes, start: int, found: JpegFile, name: str) -> int:
 def _check(found: JpegFile, name: str) -> None:
     if not found.process or not found.scans:
         raise BadInput(f"{name} is a JPEG without an image.")
-    if found.precision != 8:
+    if found.precision != 8 and found.process != LOSSLESS:
         raise Unsupported(f"{name} is a JPEG of {found.precision} bits a sample; only 8 can be read.")
-    if found.components not in (1, 3, 4):
-        raise Unsupported(f"{name} is a JPEG of {found.components} components; only 1, 3 or 4 can be read.")
     if not found.width or not found.height:
         raise BadInput(f"{name} is a JPEG of {found.width}×{found.height} pixels.")
     coded = sum(stop - start for start, stop in found.scans)
-    if found.width * found.height > PIXELS_A_BYTE * max(1, coded):
+    if found.process != LOSSLESS and found.width * found.height > PIXELS_A_BYTE * max(1, coded):
         raise TruncatedInput(f"{name} claims {found.width}×{found.height} pixels in {coded} bytes of JPEG data.")
+
+
+def decode_whole(data: bytes, found: JpegFile, decode: Callable[[bytes], Array], name: str) -> Array:
+    """The pixels that `decode` makes; raises TruncatedInput or BadInput where they are not what was once encoded."""
+    more = _digest(decode(with_more(data, found)))
+    # Scans of a progressive image refine what is there: their last bytes need not be seen; nor those of a tiny one.
+    telling = found.process == "baseline" and found.scans[-1][1] - found.scans[-1][0] >= TELLING_BYTES
+    spoilt = _digest(decode(with_spoilt_end(data, found))) if telling else b""
+    pixels = decode(data)
+    whole = _digest(pixels)
+    if more != whole:
+        raise TruncatedInput(f"{name} is cut short: its JPEG data end before its last pixel.")
+    if spoilt == whole:
+        raise BadInput(f"{name} is damaged: its JPEG data go on after its last pixel.")
+    return pixels
+
+
+def _digest(pixels: Array) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(pixels).data).digest()
 
 
 def with_more(data: bytes, found: JpegFile) -> bytes:
@@ -148,5 +179,6 @@ def with_spoilt_end(data: bytes, found: JpegFile) -> bytes:
     """The image with the end of its last scan changed: a whole image decodes to other pixels."""
     start, stop = found.scans[-1][0], found.scans[-1][1]
     first = max(start, stop - max(8, min(_TAIL_BYTES, (stop - start) // 4)))
+    first += data[first - 1] == 0xFF  # what follows belongs to it
     noise = (_STUFFING * (1 + (stop - first) // len(_STUFFING)))[: stop - first]
     return data[:first] + noise + data[stop : found.end]

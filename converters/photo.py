@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,12 @@ import numpy as np
 
 from converters.exif import Exif, exif_record, icc_record, orientation_of, read_exif, with_xmp
 from converters.faults import reading
-from converters.jpegfile import JpegFile, parse_jpeg, with_more, with_spoilt_end
+from converters.jpegfile import LOSSLESS, JpegFile, decode_whole, parse_jpeg
 from converters.jsonsafe import json_safe
 from converters.picture import Picture, check_pixels
 from converters.pngfile import SIGNATURE, PngFile, parse_png
 from converters.volume import Array, Box
-from scray.errors import BadInput, EmptyInput, TooLarge, TruncatedInput, WrongSensor
+from scray.errors import BadInput, EmptyInput, TooLarge, Unsupported, WrongSensor
 
 MAX_FILE_BYTES = 1 << 30
 _JPEG_COLOURS = {1: "grey", 3: "RGB", 4: "CMYK"}
@@ -53,6 +52,10 @@ class Photo(Picture):
                 return file.read()
 
     def _jpeg(self, file: JpegFile) -> None:
+        if file.process == LOSSLESS or file.components not in _JPEG_COLOURS:
+            raise Unsupported(
+                f"{self.name} is a {file.process} JPEG of {file.components} components, which is not read."
+            )
         self._shape(file.width, file.height, file.components, "|u1")
         self.colour = _JPEG_COLOURS[file.components]
         self._describe("JPEG", with_xmp(read_exif(file.exif), file.xmp), file.icc)
@@ -107,15 +110,7 @@ class Photo(Picture):
 
     def _decode_jpeg(self, data: bytes) -> Array:
         file = parse_jpeg(data, self.name)
-        more = _digest(_jpeg_pixels(with_more(data, file), file))
-        other = _digest(_jpeg_pixels(with_spoilt_end(data, file), file))
-        pixels = _jpeg_pixels(data, file)
-        found = _digest(pixels)
-        if more != found:
-            raise TruncatedInput(f"{self.name} is cut short: its JPEG data end before its last pixel.")
-        if other == found:
-            raise BadInput(f"{self.name} is damaged: its JPEG data go on after its last pixel.")
-        return pixels
+        return decode_whole(data, file, lambda stream: _jpeg_pixels(stream, file), self.name)
 
     def close(self) -> None:
         self._pixels = None
@@ -127,7 +122,3 @@ def _jpeg_pixels(data: bytes, file: JpegFile) -> Array:
         return np.asarray(imagecodecs.jpeg8_decode(data))
     pixels = np.asarray(imagecodecs.jpeg8_decode(data, outcolorspace="CMYK"))
     return np.invert(pixels) if file.adobe_transform is not None else pixels
-
-
-def _digest(pixels: Array) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(pixels).data).digest()

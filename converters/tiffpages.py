@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.jpegfile import LOSSLESS, decode_whole, parse_jpeg
 from converters.volume import Box
-from scray.errors import BadInput, TruncatedInput, Unsupported
+from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
 
 Array = NDArray[Any]
 BLOCK_BYTES = 4 << 20  # what is read at once where more than the box has to be read
+JPEG = 7
 JPEG_CODES = frozenset({6, 7, 34892, 33007})
 _GDAL_TAGS = (42112, 42113, 33550, 34735)
 
@@ -94,12 +96,26 @@ class Pages:
         if self.keyframe.compression in JPEG_CODES and b"\xff\xd9" not in data[-64:]:
             raise TruncatedInput(f"The JPEG data of strip or tile {index} of {self.name} are cut short.")
         try:
-            tile, _, _ = page.decode(data, index, **self._tables(page))
+            tile = self._pixels(page, data, index)
+        except ScrayError:
+            raise
         except Exception as error:
             raise BadInput(f"Strip or tile {index} of {self.name} cannot be decoded: {str(error)[:200]}") from error
         if tile.dtype != self.dtype:
             raise BadInput(f"Strip or tile {index} of {self.name} decodes to {tile.dtype}, not {self.dtype}.")
-        return np.asarray(tile)[np.newaxis]
+        return tile[np.newaxis]
+
+    def _pixels(self, page: Any, data: bytes, index: int) -> Array:
+        """A decoded strip or tile; of JPEG only what is proven whole, as its decoder fills in what is missing."""
+
+        def decode(stream: bytes) -> Array:
+            return np.asarray(page.decode(stream, index, **self._tables(page))[0])
+
+        if self.keyframe.compression != JPEG or self.keyframe.bitspersample != 8 or self.keyframe.jpegheader:
+            return decode(data)
+        what = f"Strip or tile {index} of {self.name}"
+        found = parse_jpeg(data, what)
+        return decode(data) if found.process == LOSSLESS else decode_whole(data, found, decode, what)
 
     def _tables(self, page: Any) -> dict[str, Any]:
         if self.keyframe.compression not in JPEG_CODES:

@@ -278,6 +278,23 @@ def test_a_jpeg_with_a_hole_is_refused(tmp_path: Path, removed: tuple[float, flo
     refuse(tmp_path / "a.jpg")
 
 
+def test_jpeg_tiles_of_a_tiff_are_read_and_proven_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    array = smooth(128, 192)
+    tifffile.imwrite(path, array, photometric="ycbcr", compression="jpeg", tile=(64, 64), metadata=None)
+    assert np.array_equal(pixels(tmp_path, "a.tif"), tifffile.imread(path))
+    with tifffile.TiffFile(path) as file:
+        page: Any = file.pages[0]
+        start, count = page.dataoffsets[2], page.databytecounts[2]
+    data = bytearray(path.read_bytes())
+    scan = data.index(b"\xff\xda", start) + 14
+    middle = scan + (start + count - scan) // 2
+    rest = start + count - middle
+    data[middle : start + count] = b"\xff\xd9" + bytes(rest - 4) + b"\xff\xd9"  # ends early, in the same space
+    path.write_bytes(data)
+    refuse(path, TruncatedInput)
+
+
 def test_real_broken_pictures_are_refused(tmp_path: Path) -> None:
     shutil.copy(DATA / "truncated_jpeg.jpg", tmp_path)
     refuse(tmp_path / "truncated_jpeg.jpg", TruncatedInput)
