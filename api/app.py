@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
-from api import about, datasets, health, imports, jobs, large, problems, uploads
+from api import about, datasets, health, imports, jobs, large, problems, tus, uploads
 from api.backend import Backend
 from api.guard import LOOPBACK_NAMES, Guard, host_name
 from api.landing import sweep, take_over_silent
@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
     problems.install(app)
-    for room in (about, health, uploads, imports, large, jobs, datasets):
+    for room in (about, health, uploads, imports, large, tus, jobs, datasets):
         app.include_router(room.router)
     _guard(app, settings)
     return app
@@ -55,6 +55,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             allow_credentials=True,
             allow_methods=["*"],
             allow_headers=["*"],
+            expose_headers=list(tus.EXPOSED),
         )
     app.add_middleware(Guard, hosts=_hosts(settings), origins=origins, token=settings.api_token)
 

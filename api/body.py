@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -16,6 +15,7 @@ from typing import Any
 
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from scray.errors import BadRequest, DigestMismatch, TimedOut
 
@@ -39,6 +39,11 @@ class Body:
         ]
         request.state.hang_up = self.is_long
 
+    @property
+    def is_promised(self) -> bool:
+        """Whether the sender said what the digest of the whole will be."""
+        return bool(self._promises)
+
     def is_long(self) -> bool:
         """Whether more is still to come than is worth reading when it is refused anyhow."""
         return self.length is None or self.length - self._received > DRAINED_BYTES
@@ -61,12 +66,16 @@ class Body:
     async def _batches(self) -> AsyncIterator[bytes]:
         held: list[bytes] = []
         size = 0
-        while piece := await self._next():
-            held.append(piece)
-            size += len(piece)
-            if size >= BATCH_BYTES:
-                yield b"".join(held)
-                held, size = [], 0
+        try:
+            while piece := await self._next():
+                held.append(piece)
+                size += len(piece)
+                if size >= BATCH_BYTES:
+                    yield b"".join(held)
+                    held, size = [], 0
+        except (ClientDisconnect, TimedOut):  # what came before is handed on
+            yield b"".join(held)
+            raise
         yield b"".join(held)
 
     async def _next(self) -> bytes:
@@ -108,7 +117,7 @@ def _read_member(member: str) -> tuple[str, bytes]:
         raise BadRequest("A digest header is not of the form 'sha-256=:<base64>:' (RFC 9530).")
     try:
         return found[1], base64.b64decode(found[2], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise BadRequest("A digest header is not base64.") from error
 
 

@@ -189,6 +189,10 @@ def reap(backend: Backend) -> list[str]:
             end(backend, record, Cancelled("The upload was cancelled."), CANCELLED)
         else:
             end(backend, record, SessionExpired())
+    for record in backend.sessions.full():
+        if record["_id"] not in backend.active:
+            with suppress(ScrayError):  # its record says what was wrong
+                settle(backend, record, "")
     for record in backend.sessions.retired():
         backend.sessions.retire(record)
     return [record["_id"] for record in ended]

@@ -116,12 +116,18 @@ class Sessions:
     # --- the growing file of a tus session ---------------------------------------------------------------
 
     @steady
-    def advance(self, upload_id: str, offset: int) -> bool:
+    def advance(self, record: Mapping[str, Any], offset: int) -> bool:
         """All bytes before `offset` are on disk and flushed. False: the session has ended."""
         now = server_time(self._database)
-        values = {"received_bytes": offset, "updated_at": now, "expires_at": now + self.keep}
-        running = {"_id": upload_id, "state": RECEIVING, "cancel": False}
+        full = offset == record["expected_bytes"]
+        values = {"received_bytes": offset, "full": full, "updated_at": now, "expires_at": now + self.keep}
+        running = {"_id": record["_id"], "state": RECEIVING, "cancel": False}
         return self._uploads.update_one(running, {"$set": values}).matched_count == 1
+
+    @steady
+    def full(self) -> list[Document]:
+        """Files that are whole, and were not placed: whoever received the last byte may have died."""
+        return list(self._uploads.find({"session": BY_OFFSET, "state": RECEIVING, "full": True, "partial": False}))
 
     # --- the end -----------------------------------------------------------------------------------------
 

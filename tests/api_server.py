@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -28,6 +30,14 @@ def until(look: Callable[[], T], seconds: float = 30, what: str = "it") -> T:
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} seconds"
         time.sleep(0.02)
     return found
+
+
+def is_locked(path: Path, start: int) -> bool:
+    """Whether somebody keeps others from this byte of a file."""
+    wish = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0)
+    with path.open("rb+") as file:
+        found: int = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_OFD_GETLK, wish))[0]
+    return found != fcntl.F_UNLCK
 
 
 class Api:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -19,7 +17,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from tests.api_server import FORM, Api, serving, until
+from tests.api_server import FORM, Api, is_locked, serving, until
 
 Mongo = Database[dict[str, Any]]
 CHUNK = 200_000
@@ -60,14 +58,6 @@ def finish(api: Api, upload_id: str) -> httpx.Response:
     return api.http.post(f"/api/upload/large/complete/{upload_id}")
 
 
-def is_held(api: Api, upload_id: str, index: int) -> bool:
-    """Whether somebody is just filling the place of a chunk."""
-    wish = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, index * CHUNK, 1, 0)
-    with part_of(api, upload_id).open("rb+") as file:
-        found: int = struct.unpack("hhqqi4x", fcntl.fcntl(file, fcntl.F_OFD_GETLK, wish))[0]
-    return found != fcntl.F_UNLCK
-
-
 def half_send(api: Api, upload_id: str, index: int, data: bytes) -> socket.socket:
     """A sender in the middle of a chunk."""
     head = (
@@ -76,7 +66,7 @@ def half_send(api: Api, upload_id: str, index: int, data: bytes) -> socket.socke
     )
     connection = socket.create_connection(("127.0.0.1", api.port))
     connection.sendall(head.encode() + data)
-    until(lambda: is_held(api, upload_id, index), what="the lock")
+    until(lambda: is_locked(part_of(api, upload_id), index * CHUNK), what="the lock")
     return connection
 
 
