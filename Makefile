@@ -11,9 +11,10 @@ PIP_QUIET ?= --quiet --progress-bar off --disable-pip-version-check
 # What an environment was made from is in the name of its stamp: any change makes it anew, a mere checkout does not.
 STAMP := .venv/.made-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr -d ' ')
 STAMP_DB := .venv-db/.made
+STAMP_S3 := .venv-s3/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db
+.PHONY: help demo test check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db .venv-s3
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -21,7 +22,7 @@ help: ## this list
 demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kind, uploaded, converted, verified
 	@$(BIN)/python -m cluster.demo
 
-test: .venv .venv-db ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
+test: .venv .venv-db .venv-s3 ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
 	$(QUICK) $(BIN)/pytest tests/integration tests/acceptance tests/chaos
@@ -67,7 +68,7 @@ lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock 
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
 
 clean: ## remove the environments and caches (not the data folder)
-	rm -rf .venv .venv-db build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .venv-db .venv-s3 build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 .venv: $(STAMP)
 
@@ -87,3 +88,12 @@ $(STAMP_DB):
 	@test -x .venv-db/bin/python || $(PYTHON) -m venv .venv-db
 	@if .venv-db/bin/python -m pip install $(PIP_QUIET) --pre 'secantusdb>=0.7.0b1'; then touch $@; \
 	else echo "the embedded database could not be installed: set MONGO_URL to a MongoDB server instead"; fi
+
+# A real object store for the tests of imports and of publishing; without it those are skipped.
+.venv-s3: $(STAMP_S3)
+
+$(STAMP_S3):
+	@echo "making .venv-s3 (the object store of the tests)"
+	@test -x .venv-s3/bin/python || $(PYTHON) -m venv .venv-s3
+	@if .venv-s3/bin/python -m pip install $(PIP_QUIET) 'swift==2.38.3'; then touch $@; \
+	else rm -rf .venv-s3; echo "the object store could not be installed: its tests are skipped"; fi

@@ -13,8 +13,13 @@ VERSION = "0.1.0"
 MEBIBYTE = 1 << 20
 TEBIBYTE = 1 << 40
 SESSION_DAYS = 7.0
-SOURCES = ("local",)
-REQUIRED_PARAMETERS = {"local": ["file"]}
+SOURCES = ("local", "s3", "url", "path")
+REQUIRED_PARAMETERS = {
+    "s3": ["bucket_name", "object_key", "access_key_id", "secret_access_key"],
+    "url": ["url"],
+    "path": ["path"],
+    "local": ["file"],
+}
 
 router = APIRouter(tags=["about"])
 

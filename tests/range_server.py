@@ -22,7 +22,7 @@ class Page:
     headers: dict[str, str] = field(default_factory=dict)
     cut_after: int = 0  # bytes of one answer after which the line breaks
     cuts: int = 0  # how often it does
-    before: Callable[[], None] = lambda: None
+    before: Callable[[], object] = lambda: None
 
 
 class Web:

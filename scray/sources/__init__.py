@@ -77,6 +77,10 @@ def open_source(kind: str, config: Mapping[str, Any], settings: Settings) -> Sou
         from scray.sources.path import PathSource
 
         return PathSource(config, settings)
+    if kind == "s3":
+        from scray.sources.s3 import S3Source
+
+        return S3Source(config, settings)
     raise Unsupported(f"There is no source {kind!r}.")
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from scray.storage import safe_relative
 
@@ -59,7 +59,36 @@ class PathConfig(Config):
         return self.path
 
 
-CONFIGS: Mapping[str, type[Config]] = {"url": UrlConfig, "path": PathConfig}
+class S3Config(Config):
+    """A bucket and a key, or a prefix, with keys, or a profile of the operator, or `anonymous`."""
+
+    bucket_name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    object_key: Annotated[str, Field(max_length=1024)]
+    access_key_id: Short = ""
+    secret_access_key: Annotated[str, Field(max_length=1024, repr=False)] = ""
+    session_token: Annotated[str, Field(max_length=8192, repr=False)] = ""
+    profile: Annotated[str, Field(max_length=255)] = ""
+    anonymous: bool = False
+    endpoint_url: Annotated[str, Field(max_length=1024), AfterValidator(lambda url: url and read_url(url))] = ""
+    region: Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9-]*$")] = ""
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        """What is not asked for is not used: no key in the request does not mean the server's own."""
+        if bool(self.access_key_id) != bool(self.secret_access_key):
+            raise ValueError("access_key_id and secret_access_key belong together")
+        if sum((bool(self.access_key_id), bool(self.profile), self.anonymous)) != 1:
+            raise ValueError("give access_key_id and secret_access_key, or profile, or anonymous=true")
+        if self.profile and self.endpoint_url:
+            raise ValueError("a profile has its own endpoint_url")
+        return self
+
+    @property
+    def shown(self) -> str:
+        return f"s3://{self.bucket_name}/{self.object_key}"
+
+
+CONFIGS: Mapping[str, type[Config]] = {"url": UrlConfig, "path": PathConfig, "s3": S3Config}
 
 
 def read_config(kind: str, values: Mapping[str, Any]) -> Config:

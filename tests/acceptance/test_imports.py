@@ -19,8 +19,11 @@ from cluster.state import State
 from converters.verify import verify
 from scray.catalog import connect
 from scray.client import Client
+from scray.settings import Settings
+from scray.sources.bucket import Keys, s3_client
 from tests.range_server import Web, serving_files
 from tests.ray_session import until
+from tests.swift_server import KEY, SECRET, Swift
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "data"
 FIELDS = {"user_email": "a@example.org", "dataset_name": "imported", "sensor": "TIFF"}
@@ -131,11 +134,36 @@ def everything_told(stack: State, begun: dict[str, Any]) -> Iterator[tuple[str, 
         yield f"ray {kind}", answer.content
 
 
+def test_a_bucket_becomes_a_dataset_and_nobody_reads_its_key(stack: State, client: Client, swift: Swift) -> None:
+    keys = {"access_key_id": KEY, "secret_access_key": SECRET, "endpoint_url": swift.url}
+    store = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(allowed_addresses=("127.0.0.1",)))
+    store.create_bucket(Bucket="samples")
+    store.put_object(Bucket="samples", Key="lab/img3d.tif", Body=(SAMPLES / "img3d.tif").read_bytes())
+    begun = started(stack, "s3", {"bucket_name": "samples", "object_key": "lab/", **keys})
+    uuid = begun["dataset_uuid"]
+    texts = list(everything_told(stack, begun))
+    assert client.wait(uuid, 60)["status"] == "done"
+    assert verify(Path(stack.data) / "converted" / uuid, SAMPLES / "img3d.tif") == []
+    wrong = {"bucket_name": "samples", "object_key": "lab/", **keys, "secret_access_key": SECRET[::-1]}
+    refused = started(stack, "s3", wrong)
+    assert client.wait(refused["dataset_uuid"], 30)["error_code"] == "source-denied"
+    texts += [*everything_told(stack, begun), *everything_told(stack, refused)]
+    found = {name for name, text in texts for secret in (SECRET, SECRET[::-1]) if secret.encode() in text}
+    assert found == set()
+    large = httpx.post(
+        f"{stack.api}/api/upload/cloud/large", trust_env=False,
+        json={**FIELDS, "source_type": "s3", "convert": False,
+              "source_config": {"bucket_name": "samples", "object_key": "lab/img3d.tif", **keys}},
+    ).json()  # fmt: skip
+    assert large["job_id"].startswith("cloud_large_")
+    until(lambda: job(stack, large["job_id"])["status"] == "completed", what="the large import")
+
+
 def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, client: Client, web: Web) -> None:
     content = os.urandom(7 * RANGE_BYTES + 12_345)
     page = web.put("/large.bin", content)
     gate = threading.Semaphore(4)  # the probe and three ranges
-    page.before = lambda: bool(gate.acquire(timeout=60)) and None
+    page.before = lambda: gate.acquire(timeout=60)
     web.asked.clear()
     begun = started(stack, "url", {"url": web.url("/large.bin")}, convert=False)
     uuid = begun["dataset_uuid"]
@@ -193,7 +221,7 @@ def test_a_link_is_kept_and_nothing_fetched(stack: State, client: Client, web: W
 def test_an_import_can_be_cancelled(stack: State, client: Client, web: Web) -> None:
     go = threading.Event()
     page = web.put("/slow.bin", os.urandom(1000))
-    page.before = lambda: bool(go.wait(60)) and None
+    page.before = lambda: go.wait(60)
     begun = started(stack, "url", {"url": web.url("/slow.bin")})
     until(lambda: job(stack, begun["job_id"])["dataset_status"] == "syncing", what="the claim")
     answer = httpx.post(f"{stack.api}/api/upload/cancel/{begun['job_id']}", trust_env=False)
