@@ -62,12 +62,23 @@ def choose_layout(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, wo
         lay for lay in _layouts(grid, volumes, budget, workers) if lay.rechunk or lay.amplification <= MAX_AMPLIFICATION
     ]
     if not layouts:
-        least = _least_bytes(grid) + memory_bytes - budget
-        raise NeverFits(
-            f"The smallest brick of {'×'.join(map(str, reversed(grid.shape)))} needs {least >> 20} MiB of memory "
-            f"and a task may use {memory_bytes >> 20} MiB: raise SCRAY_TASK_MEMORY."
-        )
+        raise NeverFits(_why(grid, volumes, memory_bytes, budget))
     return min(layouts, key=lambda lay: (lay.cost_seconds, lay.depth))
+
+
+def _why(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, budget: int) -> str:
+    """What does not fit, with numbers."""
+    chunk = chunk_bytes(volumes)
+    if chunk and chunk > budget:
+        return (
+            f"One chunk of the source decodes to {chunk >> 20} MiB and a task has {max(budget, 0) >> 20} MiB left for "
+            "data: raise SCRAY_TASK_MEMORY, or store the data in smaller chunks."
+        )
+    least = max(_least_bytes(grid), 2 * grid.file_bytes) + memory_bytes - budget
+    return (
+        f"The smallest brick of {'×'.join(map(str, reversed(grid.shape)))} needs {least >> 20} MiB of memory "
+        f"and a task may use {memory_bytes >> 20} MiB: raise SCRAY_TASK_MEMORY."
+    )
 
 
 def deepest(grid: Grid) -> int:
@@ -92,6 +103,8 @@ def _layouts(grid: Grid, volumes: tuple[Volume, ...], budget: int, workers: int)
     subsets = [frozenset(s) for size in range(len(grid.shape)) for s in combinations(axes, size)]
     for depth in range(deepest(grid) + 1):
         if depth and pass_up(grid, depth) > MAX_PASS_UP and depth > _first_depth(grid, budget):
+            return
+        if depth and not merge_fan(grid, depth, budget):
             return
         for full in subsets if depth else subsets[:1]:
             cell = _cell(grid, depth, full)
@@ -127,10 +140,10 @@ def _costed(
     steps = min(grid.steps, batch * max(1, TASK_BYTES // (batch * step_bytes)))
     amplification = max((_amplification(v, cell, batch) for v in volumes if v.compressed), default=1.0)
     base = Layout(depth, full, cell, batch, steps, amplification, 0.0)
-    yield replace(base, cost_seconds=_cost(grid, base, workers))
-    if not full and amplification > MAX_AMPLIFICATION:
+    yield replace(base, cost_seconds=_cost(grid, base, budget, workers))
+    if not full and amplification > MAX_AMPLIFICATION and chunk_bytes(volumes) <= budget:
         scattered = replace(base, amplification=1.0, rechunk=True)
-        yield replace(scattered, cost_seconds=_cost(grid, scattered, workers))
+        yield replace(scattered, cost_seconds=_cost(grid, scattered, budget, workers))
 
 
 def _amplification(volume: Volume, cell: Shape, batch: int) -> float:
@@ -146,7 +159,7 @@ def _covered(start: int, stop: int, chunk: int, n: int) -> int:
     return min(-(-stop // chunk) * chunk, n) - start // chunk * chunk
 
 
-def _cost(grid: Grid, layout: Layout, workers: int) -> float:
+def _cost(grid: Grid, layout: Layout, budget: int, workers: int) -> float:
     """Seconds until the last brick, with w workers: the work, spread over whole tasks, and the serial root."""
     total = grid.step_bytes * grid.steps
     tasks = math.prod(-(-n // c) for n, c in zip(grid.shape, layout.cell, strict=True)) * -(-grid.steps // layout.steps)
@@ -154,14 +167,22 @@ def _cost(grid: Grid, layout: Layout, workers: int) -> float:
     work = total * (layout.amplification / DECODE_RATE + 1 / ENCODE_RATE + 2 * passed / SCRATCH_RATE)
     work += 2 * total / SCRATCH_RATE if layout.rechunk else 0.0
     work += tasks * TASK_SECONDS
-    root = grid.file_bytes * (1 << merge_fan(layout.depth)) * grid.steps / ENCODE_RATE if layout.depth else 0.0
+    root = (
+        grid.file_bytes * (1 << merge_fan(grid, layout.depth, budget)) * grid.steps / ENCODE_RATE
+        if layout.depth
+        else 0.0
+    )
     return work * -(-tasks // workers) / tasks + min(root, total / ENCODE_RATE) * (1 - 1 / workers)
 
 
-def merge_fan(depth: int) -> int:
-    """How many levels of the tree one merge climbs: at most 4, in rounds of about equal height."""
+def merge_fan(grid: Grid, depth: int, budget: int) -> int:
+    """How many levels of the tree one merge climbs: at most 4, in rounds of about equal height, as memory allows.
+
+    A merge of k levels holds 2^k files; 0 where not even two fit.
+    """
     rounds = 1 if depth <= 1 else max(2, -(-depth // 4))
-    return -(-depth // rounds) if depth else 1
+    fitting = max(budget // grid.file_bytes, 1).bit_length() - 1
+    return min(-(-depth // rounds), fitting)
 
 
 @dataclass(frozen=True)
@@ -185,14 +206,9 @@ def pieces(grid: Grid, layout: Layout) -> list[Piece]:
 
 
 def scatter_cell(volume: Volume, budget: int) -> Shape:
-    """Whole source chunks, as many as fit: full along x first, then y, then z. Raises NeverFits for a huge chunk."""
+    """Whole source chunks, as many as fit and at least one: full along x first, then y, then z."""
     cell = list(volume.space_chunks)
     held = math.prod(cell) * volume.sample_bytes * volume.step_chunk
-    if held > budget:
-        raise NeverFits(
-            f"{volume.selector}: one chunk decodes to {held >> 20} MiB and a task has {max(budget, 0) >> 20} MiB left "
-            "for data: raise SCRAY_TASK_MEMORY, or store the data in smaller chunks."
-        )
     for axis in reversed(range(len(cell))):
         times = max(1, min(budget // held, -(-volume.space[axis] // cell[axis])))
         cell[axis] = min(cell[axis] * times, volume.space[axis])

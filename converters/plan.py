@@ -175,7 +175,7 @@ def make_plan(
         cut = replace(
             bare,
             depth=layout.depth,
-            fan=bricks.merge_fan(layout.depth),
+            fan=bricks.merge_fan(bare, layout.depth, bricks.budget_bytes(bare, volumes, choices.memory_bytes)),
             strategy=layout.strategy,
             amplification=round(layout.amplification, 4),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from converters.bricks import BASE_BYTES, MAX_AMPLIFICATION
@@ -49,11 +49,20 @@ def cases(draw: st.DrawFn) -> tuple[Volume, dict[str, Any]]:
     return made, choices
 
 
+def planned(made: Volume, choices: dict[str, Any]) -> Plan:
+    """Its plan; a case that cannot fit is none."""
+    try:
+        return plan(made, **choices)
+    except NeverFits:
+        assume(False)
+        raise
+
+
 @given(cases())
 @settings(max_examples=100, deadline=None)
 def test_every_node_and_step_has_one_task_and_every_task_its_inputs(case: tuple[Volume, dict[str, Any]]) -> None:
     made, choices = case
-    drawn = plan(made, **choices)
+    drawn = planned(made, choices)
     grid = drawn.grids[0]
     ids = [task.id for task in drawn.tasks]
     assert len(ids) == len(set(ids))
@@ -76,7 +85,7 @@ def test_every_node_and_step_has_one_task_and_every_task_its_inputs(case: tuple[
 @settings(max_examples=60, deadline=None)
 def test_scatters_cover_the_source_once_and_reach_every_brick(case: tuple[Volume, dict[str, Any]]) -> None:
     made, choices = case
-    drawn = plan(made, **choices)
+    drawn = planned(made, choices)
     scatters = of_kind(drawn, "scatter")
     if not scatters:
         return
@@ -133,7 +142,7 @@ def test_the_digest_covers_the_inputs() -> None:
 def test_a_plan_that_cannot_fit_says_so_with_numbers() -> None:
     with pytest.raises(NeverFits, match=r"needs \d+ MiB of memory and a task may use 170 MiB"):
         plan(volume((4096, 4096, 4096), "<f8"), memory_bytes=170 * MIB)
-    with pytest.raises(NeverFits, match=r"one chunk decodes to \d+ MiB|needs \d+ MiB"):
+    with pytest.raises(NeverFits, match=r"One chunk of the source decodes to 16384 MiB"):
         plan(volume((64, 8192, 8192), "<f4", chunks=(64, 8192, 8192)), memory_bytes=512 * MIB)
 
 
