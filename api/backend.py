@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from scray.catalog import Catalog, Uploads, connect
+from scray.keys import Keys
 from scray.queue import Queue
 from scray.secrets import Sealer
 from scray.sessions import Sessions
@@ -32,6 +33,7 @@ class Backend:
     queue: Queue
     sessions: Sessions
     sealer: Sealer
+    keys: Keys
     active: set[str] = field(default_factory=set)
 
     @classmethod
@@ -42,7 +44,8 @@ class Backend:
         queue = Queue(database, lease_seconds=settings.lease_seconds)
         catalog, uploads = Catalog(database), Uploads(database, owner)
         sessions = Sessions(database, settings.session_seconds)
-        backend = cls(settings, settings.storage(), catalog, uploads, queue, sessions, Sealer(settings))
+        keys = Keys(database, settings.session_seconds)
+        backend = cls(settings, settings.storage(), catalog, uploads, queue, sessions, Sealer(settings), keys)
         backend.storage.create()
         backend.incoming.mkdir(exist_ok=True)
         for room in (queue, catalog, uploads, sessions):

@@ -15,6 +15,7 @@ from api.body import Body
 from api.chunks import Acknowledged, ChunkArrival
 from api.forms import Form
 from api.jobs import Message
+from api.once import read_key
 from api.sessions import NewSession, begin, cancel, complete
 from api.state import BackendOf
 from scray.catalog import Document
@@ -133,17 +134,17 @@ def large_health(backend: BackendOf) -> dict[str, Any]:
 
 
 @router.post("/api/upload/large/initiate")
-def initiate(asked: NewSession, backend: BackendOf) -> Begun:
+def initiate(asked: NewSession, request: Request, backend: BackendOf) -> Begun:
     """Begin to send a file in chunks; the dataset is there when this is answered."""
     if asked.file_hash is None and asked.file_size <= backend.settings.whole_hash_max_bytes:
         raise InvalidField("file_hash: the SHA-256 of the whole file is needed.")
-    return _begun(begin(backend, asked), asked.filename)
+    return _begun(begin(backend, asked, read_key(request)), asked.filename)
 
 
 @router.post("/api/upload/initiate-chunked")
-def initiate_chunked(asked: NewSession, backend: BackendOf) -> Begun:
+def initiate_chunked(asked: NewSession, request: Request, backend: BackendOf) -> Begun:
     """The same, without a digest of the whole file if it is not known."""
-    return _begun(begin(backend, asked), asked.filename)
+    return _begun(begin(backend, asked, read_key(request)), asked.filename)
 
 
 @router.post("/api/upload/large/chunk/{upload_id}/{chunk_index}", openapi_extra=chunk_schema("chunk_hash"))

@@ -16,6 +16,7 @@ from api.chunks import make_part, read_sha256
 from api.enrolment import Enrolment, enrol
 from api.fields import UploadFields, read_uuid
 from api.landing import conclude, error_of
+from api.once import earlier
 from api.room import check_quota, check_room
 from scray.catalog import CANCELLED, FAILED, RECEIVING, Document
 from scray.errors import (
@@ -58,11 +59,16 @@ class NewSession(UploadFields):
         return -(-self.file_size // self.chunk_size)
 
 
-def begin(backend: Backend, asked: NewSession) -> Document:
+def begin(backend: Backend, asked: NewSession, key: str = "") -> Document:
     """Make the dataset, the record and the file of a new session; returns the record.
+
+    Under an idempotency `key` that has made a session before, that one is returned.
 
     Raises what refuses the file before its first byte: BodyTooLarge, DiskFull, QuotaExceeded, Conflict, …
     """
+    upload_id = new_id("large_upload")
+    if (found := earlier(backend, key, upload_id)) is not None:
+        return found
     check_room(asked.file_size, backend)
     _check_free(backend, asked)
     if asked.total_chunks > MOST_CHUNKS:
@@ -73,7 +79,6 @@ def begin(backend: Backend, asked: NewSession) -> Document:
         "file_hash": asked.file_hash if asked.file_size <= backend.settings.whole_hash_max_bytes else None,
     }
     session = backend.sessions.begun(BY_CHUNKS, values)
-    upload_id = new_id("large_upload")
     enrol_session(backend, upload_id, asked, asked.filename, asked.file_size, session)
     return backend.sessions.get(upload_id)
 
@@ -193,6 +198,7 @@ def reap(backend: Backend) -> list[str]:
         if record["_id"] not in backend.active:
             with suppress(ScrayError):  # its record says what was wrong
                 settle(backend, record, "")
+    backend.keys.forget_old()
     for record in backend.sessions.retired():
         backend.sessions.retire(record)
     return [record["_id"] for record in ended]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from api.arrival import Arrival
 from api.body import Body
-from api.enrolment import Enrolment
 from api.fields import NAMES, UploadFields
 from api.forms import FILE_FIELD, Form
+from api.once import earlier, read_key
 from api.room import check_room
 from api.state import BackendOf
 from scray.spans import CHUNK_BYTES
@@ -48,12 +48,17 @@ def form_schema() -> dict[str, Any]:
 
 @router.post("/api/upload/upload", openapi_extra=form_schema())
 @router.post("/api/upload/local/upload", openapi_extra=form_schema())
-async def upload(request: Request, backend: BackendOf) -> Accepted:
+async def upload(request: Request, response: Response, backend: BackendOf) -> Accepted:
     """Send one file. Fields may come before or after the file part."""
     body = Body(request)
+    key = read_key(request)
     if body.length is not None:
         await run_in_threadpool(check_room, body.length, backend)
     arrival = Arrival(backend, body.length)
+    if (found := await run_in_threadpool(earlier, backend, key, arrival.job_id)) is not None:
+        if body.is_long():
+            response.headers["Connection"] = "close"
+        return _accepted(found["_id"], found["dataset_uuid"], found["path"], found["size_bytes"])
     try:
         form = Form(request.headers.get("content-type", ""), NAMES, arrival)
         arrival.fields = form.fields
@@ -63,18 +68,18 @@ async def upload(request: Request, backend: BackendOf) -> Accepted:
     except BaseException as error:
         await asyncio.shield(run_in_threadpool(arrival.abandon, error))
         raise
-    return _accepted(enrolment, arrival.size)
+    return _accepted(enrolment.job_id, enrolment.uuid, enrolment.path, arrival.size)
 
 
-def _accepted(enrolment: Enrolment, size: int) -> Accepted:
+def _accepted(job_id: str, uuid: str, path: str, size: int) -> Accepted:
     standard = size <= CHUNK_BYTES
     least = 60 if standard else 300
     return Accepted(
-        job_id=enrolment.job_id,
-        message=f"Upload of '{enrolment.path}' accepted",
+        job_id=job_id,
+        message=f"Upload of '{path}' accepted",
         estimated_duration=max(least, SECONDS_PER_MEGABYTE * size // MEGABYTE),
         upload_type="standard" if standard else "chunked",
-        dataset_uuid=enrolment.uuid,
-        path=enrolment.path,
+        dataset_uuid=uuid,
+        path=path,
         size_bytes=size,
     )
