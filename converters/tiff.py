@@ -85,7 +85,7 @@ def _volume(stack: TiffStack, part: Part) -> Volume:
         dtype=part.dtype,
         chunks=stack.chunks,
         compressed=not stack.pages.raw,
-        options={"series": stack.index, "plane": part.plane, "suffix": part.suffix},
+        options={"series": stack.asked, "plane": part.plane, "suffix": part.suffix},
     )
 
 

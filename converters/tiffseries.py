@@ -35,14 +35,16 @@ class TiffStack:
     """
 
     def __init__(self, root: Path, name: str, series: int | None = None) -> None:
-        self.root, self.name = root, name
+        self.root, self.name, self.asked = root, name, series
         self._descriptors: dict[str, int] = {}
         self.chains: dict[str, tuple[Directory, ...]] = {}
         path = str(root / name)
         with reading(name, "TIFF"):
             self._chain(path)
-            # NDTiff, MD Gel and EER would open files by name or change values: their pages are read as they are.
-            self.file = tifffile.TiffFile(path, is_ndtiff=False, is_mdgel=False, is_eer=False)
+            self.file = _opened(path)
+            if series is None and _page_by_page(self.file):
+                self.file.close()
+                self.file = _opened(path, is_shaped=False)
             try:
                 self._choose(series)
             except BaseException:
@@ -178,6 +180,18 @@ class TiffStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _opened(path: str, **flags: bool) -> Any:
+    """NDTiff, MD Gel and EER would open files by name or change values: their pages are read as they are."""
+    return tifffile.TiffFile(path, is_ndtiff=False, is_mdgel=False, is_eer=False, **flags)
+
+
+def _page_by_page(file: Any) -> bool:
+    """A stack that was written a page at a time says so once a page: every page is called a series of its own."""
+    if not file.is_shaped or len(file.series) < 2:
+        return False
+    return len({(series.shape, series.dtype, series.axes) for series in file.series}) == 1
 
 
 def _principal(every: Any) -> int:

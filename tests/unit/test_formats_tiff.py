@@ -98,6 +98,18 @@ def test_any_shape_and_box(
     check_boxes(tiff, root, volume, whole, seed, 4)
 
 
+def test_a_stack_written_page_by_page_is_one_stack(tmp_path: Path) -> None:
+    array = pattern((7, 20, 30), "<u2")
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in array:
+            file.write(page, compression="zlib", contiguous=False)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert len(file.series) == 7, "the file calls every page a series"
+    volume = probe_one(tmp_path, "a.tif")
+    assert volume.space == array.shape
+    assert np.array_equal(read_all(tiff, tmp_path, volume)[0], array)
+
+
 def test_one_page_a_file_is_a_stack_along_z(tmp_path: Path) -> None:
     array = pattern((12, 9, 8), "i2")
     for i, page in enumerate(array):
