@@ -182,7 +182,7 @@ class TiffStack:
         self.close()
 
 
-def _opened(path: str, **flags: bool) -> Any:
+def _opened(path: str, **flags: Any) -> Any:
     """NDTiff, MD Gel and EER would open files by name or change values: their pages are read as they are."""
     return tifffile.TiffFile(path, is_ndtiff=False, is_mdgel=False, is_eer=False, **flags)
 
