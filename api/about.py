@@ -13,8 +13,9 @@ VERSION = "0.1.0"
 MEBIBYTE = 1 << 20
 TEBIBYTE = 1 << 40
 SESSION_DAYS = 7.0
-SOURCES = ("local", "s3", "url", "path")
+SOURCES = ("local", "google_drive", "s3", "url", "path")
 REQUIRED_PARAMETERS = {
+    "google_drive": ["file_id", "service_account_file"],
     "s3": ["bucket_name", "object_key", "access_key_id", "secret_access_key"],
     "url": ["url"],
     "path": ["path"],

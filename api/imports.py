@@ -128,7 +128,7 @@ def enrol(backend: Backend, fields: UploadFields, kind: str, config: Config, pre
             "sensor": fields.sensor,
             "source_type": kind,
             "source_path": config.shown,
-            "source_sealed": backend.sealer.seal(config.model_dump()),
+            "source_sealed": backend.sealer.seal(config.to_seal()),
             "link_only": link is not None,
             "url": link or "",
             "destination_path": str(backend.storage.upload_dir(target)),

@@ -104,7 +104,9 @@ def _import(work: Conversion, errand: Errand) -> dict[str, Any]:
             remove(Path(errand.folder))
             if not left:
                 raise
-        except ChecksumMismatch:
+        except ChecksumMismatch:  # the file comes again; after that, perhaps another one is there by now
+            if left == 1:
+                remove(Path(errand.folder))
             if not left:
                 raise
     return _land(work, intake)

@@ -81,6 +81,10 @@ def open_source(kind: str, config: Mapping[str, Any], settings: Settings) -> Sou
         from scray.sources.s3 import S3Source
 
         return S3Source(config, settings)
+    if kind == "google_drive":
+        from scray.sources.drive import DriveSource
+
+        return DriveSource(config, settings)
     raise Unsupported(f"There is no source {kind!r}.")
 
 

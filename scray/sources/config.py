@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from scray.sources.links import read_link
 from scray.storage import safe_relative
 
 Short = Annotated[str, Field(max_length=1024)]
@@ -22,6 +24,10 @@ class Config(BaseModel):
     def shown(self) -> str:
         raise NotImplementedError
 
+    def to_seal(self) -> dict[str, Any]:
+        """What the source is opened with."""
+        return self.model_dump()
+
 
 def read_url(text: str) -> str:
     """An http or https address with a host; ValueError for others."""
@@ -29,6 +35,11 @@ def read_url(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("only http:// and https:// addresses can be used")
     return text
+
+
+def _as_text(value: Any) -> Any:
+    """A key may come as JSON or as the text of it."""
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def without_secrets(url: str) -> str:
@@ -88,7 +99,37 @@ class S3Config(Config):
         return f"s3://{self.bucket_name}/{self.object_key}"
 
 
-CONFIGS: Mapping[str, type[Config]] = {"url": UrlConfig, "path": PathConfig, "s3": S3Config}
+class DriveConfig(Config):
+    """A file or folder by id or link, and the service account it is shared with: its key, or the operator's name for
+    one.
+    """
+
+    file_id: Annotated[str, Field(max_length=2048)] = ""
+    folder_link: Annotated[str, Field(max_length=2048)] = ""
+    service_account_file: Annotated[str, Field(max_length=65_536, repr=False), BeforeValidator(_as_text)]
+
+    @model_validator(mode="after")
+    def _names_something(self) -> Self:
+        if bool(self.file_id) == bool(self.folder_link):
+            raise ValueError("give file_id or folder_link")
+        read_link(self.file_id or self.folder_link)
+        return self
+
+    @property
+    def shown(self) -> str:
+        return f"google-drive:{read_link(self.file_id or self.folder_link).id}"
+
+    def to_seal(self) -> dict[str, Any]:
+        link = read_link(self.file_id or self.folder_link)
+        return {"id": link.id, "resource_key": link.resource_key, "service_account": self.service_account_file}
+
+
+CONFIGS: Mapping[str, type[Config]] = {
+    "url": UrlConfig,
+    "path": PathConfig,
+    "s3": S3Config,
+    "google_drive": DriveConfig,
+}
 
 
 def read_config(kind: str, values: Mapping[str, Any]) -> Config:

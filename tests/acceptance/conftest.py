@@ -9,13 +9,21 @@ import pytest
 
 from cluster.state import State
 from scray.client import Client
+from tests.drive_server import Drive, serving_drive
 from tests.ray_session import stack_in
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "data"
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
+def drive() -> Iterator[Drive]:
+    """What stands in for Google Drive."""
+    with serving_drive() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive) -> Iterator[State]:
     quick = {
         "SCRAY_SETTLE_SECONDS": "0.5",
         "SCRAY_LEASE_SECONDS": "6",
@@ -23,6 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[State]:
         "SCRAY_WORKERS": "2",
         "SCRAY_ALLOWED_ADDRESSES": "127.0.0.1",
         "SCRAY_IMPORT_ROOTS": str(SAMPLES),
+        "SCRAY_DRIVE_ENDPOINT": drive.url,
     }
     with stack_in(tmp_path_factory.mktemp("stack") / "data", **quick) as state:
         yield state

@@ -21,6 +21,7 @@ from scray.catalog import connect
 from scray.client import Client
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
+from tests.drive_server import Drive
 from tests.range_server import Web, serving_files
 from tests.ray_session import until
 from tests.swift_server import KEY, SECRET, Swift
@@ -157,6 +158,22 @@ def test_a_bucket_becomes_a_dataset_and_nobody_reads_its_key(stack: State, clien
     ).json()  # fmt: skip
     assert large["job_id"].startswith("cloud_large_")
     until(lambda: job(stack, large["job_id"])["status"] == "completed", what="the large import")
+
+
+def test_a_folder_of_google_drive(stack: State, client: Client, drive: Drive) -> None:
+    top = drive.folder("run")
+    drive.put("img3d.tif", (SAMPLES / "img3d.tif").read_bytes(), top)
+    drive.put("survey", parent=top, kind="application/vnd.google-apps.form")
+    link = f"https://drive.google.com/drive/folders/{top}?usp=sharing"
+    begun = started(stack, "google_drive", {"folder_link": link, "service_account_file": drive.key})
+    assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
+    assert "survey" in client.dataset(begun["dataset_uuid"])["import_notes"][0]
+    closed = drive.put("private.tif", b"x", shared=False)
+    refused = started(stack, "google_drive", {"file_id": closed, "service_account_file": json.dumps(drive.key)})
+    assert client.wait(refused["dataset_uuid"], 30)["error_code"] == "source-not-found"
+    secret = drive.key["private_key"].splitlines()[3].encode()
+    texts = [*everything_told(stack, begun), *everything_told(stack, refused)]
+    assert [name for name, text in texts if secret in text] == []
 
 
 def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, client: Client, web: Web) -> None:
