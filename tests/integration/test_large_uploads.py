@@ -355,6 +355,56 @@ def test_a_server_killed_while_it_completes_is_finished_by_another(
         assert finish(api, upload_id).status_code == 200
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["at once", "while it is placed"])
+def test_a_completion_cut_short_by_a_kill_ends_well(
+    mongo_url: str, database: Mongo, tmp_path: Path, late: bool
+) -> None:
+    with serving(mongo_url, database, tmp_path, SCRAY_LEASE_SECONDS="1") as api:
+        session = begin(api)
+        upload_id, uuid = session["upload_id"], session["dataset_uuid"]
+        for index in range(4):
+            send(api, upload_id, index, piece(index))
+        head = f"POST /api/upload/large/complete/{upload_id} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", api.port)) as connection:
+            connection.sendall(head.encode())
+            left = {"_id": upload_id, "state": {"$ne": "receiving"}}
+            if late:
+                until(lambda: database.uploads.count_documents(left), what="the beginning of the end")
+            api.process.kill()
+            api.process.wait()
+    with serving(mongo_url, database, tmp_path, SCRAY_LEASE_SECONDS="1") as api:
+        assert missing(api, upload_id) == []
+        assert finish(api, upload_id).status_code == 200
+        until(lambda: api.row(uuid)["status"] == "upload queued", what="the end")
+        until(lambda: not part_of(api, upload_id).exists(), what="the end of the part")
+        assert (tmp_path / "upload" / uuid / "x.tif").read_bytes() == CONTENT
+        assert (api.row(uuid)["file_count"], api.row(uuid)["open_uploads"]) == (1, [])
+
+
+@pytest.mark.parametrize("as_form", [False, True])
+def test_memory_stays_flat_while_a_chunk_passes(api: Api, tmp_path: Path, as_form: bool) -> None:
+    source, size = tmp_path / "chunk", 200_000_000
+    with source.open("wb") as file:
+        file.truncate(size)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    small = begin(api)["upload_id"]
+    send(api, small, 0, piece(0))
+    upload_id = begin(api, file_size=size, chunk_size=size)["upload_id"]
+    path, before = f"/api/upload/large/chunk/{upload_id}/0", api.memory_bytes
+    with source.open("rb") as file, ThreadPoolExecutor(1) as pool:
+        if as_form:
+            sent = pool.submit(api.http.post, path, files={"chunk": file}, data={"chunk_hash": digest})
+        else:
+            sent = pool.submit(api.http.put, path, content=file, params={"chunk_hash": digest})
+        peak = before
+        while not sent.done():
+            peak = max(peak, api.memory_bytes)
+        assert sent.result().status_code == 200
+    assert peak - before < 64 << 20
+    api.http.delete(f"/api/upload/large/cancel/{upload_id}")
+
+
 def test_many_servers_complete_one_session_at_once(mongo_url: str, database: Mongo, tmp_path: Path) -> None:
     with ExitStack() as stack:
         apis = [stack.enter_context(serving(mongo_url, database, tmp_path)) for _ in range(2)]
