@@ -12,7 +12,7 @@ from scray.spans import CHUNK_BYTES
 VERSION = "0.1.0"
 MEBIBYTE = 1 << 20
 TEBIBYTE = 1 << 40
-SESSION_DAYS = 7.0
+DAY_SECONDS = 86_400
 SOURCES = ("local", "google_drive", "s3", "url", "path")
 REQUIRED_PARAMETERS = {
     "google_drive": ["file_id", "service_account_file"],
@@ -82,6 +82,6 @@ def limits(backend: BackendOf) -> Limits:
         large_file_threshold_mb=CHUNK_BYTES // MEBIBYTE,
         chunk_size_bytes=CHUNK_BYTES,
         chunk_size_mb=CHUNK_BYTES // MEBIBYTE,
-        resumable_upload_timeout_days=SESSION_DAYS,
+        resumable_upload_timeout_days=backend.settings.session_seconds / DAY_SECONDS,
         supported_source_types=list(SOURCES),
     )

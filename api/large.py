@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from api.about import SESSION_DAYS, SOURCES
+from api.about import DAY_SECONDS, SOURCES
 from api.backend import Backend
 from api.body import Body
 from api.chunks import Acknowledged, ChunkArrival
@@ -113,7 +113,7 @@ def large_limits(backend: BackendOf) -> LargeLimits:
         max_file_size_tb=most / TEBIBYTE,
         chunk_size_bytes=CHUNK_BYTES,
         chunk_size_mb=CHUNK_BYTES // MEBIBYTE,
-        resumable_upload_timeout_days=SESSION_DAYS,
+        resumable_upload_timeout_days=backend.settings.session_seconds / DAY_SECONDS,
         supported_source_types=list(SOURCES),
         recommended_for_files_larger_than_mb=CHUNK_BYTES // MEBIBYTE,
     )
