@@ -129,6 +129,19 @@ def test_the_doctor_looks_at_everything(tmp_path: Path, monkeypatch: pytest.Monk
     assert not found["database"]["ok"]
     assert "MONGO_URL" in found["database"]["says"]
     assert found["python"]["ok"]
+    assert found["secret key"]["ok"]
+    assert "auth/secret.key" in found["secret key"]["says"]
+
+
+def test_the_doctor_sees_a_key_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    (tmp_path / "auth").mkdir()
+    (tmp_path / "auth/secret.key").write_text("x")
+    (tmp_path / "auth/secret.key").chmod(0o644)
+    for mode, well in ((0o644, False), (0o600, True)):
+        (tmp_path / "auth/secret.key").chmod(mode)
+        found = {check["name"]: check for check in scray_json("doctor", "--data", tmp_path)[1]["checks"]}
+        assert found["secret key"]["ok"] is well
 
 
 def test_a_serial_conversion_loads_no_ray_no_server_no_database(tmp_path: Path) -> None:

@@ -92,3 +92,13 @@ def test_times_are_iso_in_utc() -> None:
     assert moment(None).startswith("1970-01-01")
     later = upload(STORED, updated_at=datetime(2025, 1, 1))
     assert job_view(dataset("done", updated_at=THEN), later)["updated_at"].startswith("2025")
+
+
+def test_an_import_shows_how_far_it_is() -> None:
+    progress = {"stage": "fetching", "done_bytes": 25, "total_bytes": 100, "speed_bytes_per_second": 5e6,
+                "eta_seconds": 15.0, "current_file": "a/x.tif"}  # fmt: skip
+    shown = job_view(dataset(Status.SYNCING, progress=progress))
+    assert (shown["status"], shown["message"]) == ("uploading", "Importing: fetching")
+    assert (shown["bytes_uploaded"], shown["bytes_total"], shown["progress_percentage"]) == (25, 100, 25.0)
+    assert (shown["speed_mbps"], shown["eta_seconds"], shown["current_file"]) == (5.0, 15.0, "a/x.tif")
+    assert job_view(dataset(Status.SYNC_QUEUED))["status"] == "queued"
