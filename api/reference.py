@@ -7,7 +7,7 @@ from typing import Any
 from api.app import create_app
 from scray.settings import Settings
 
-METHODS = ("get", "post", "put", "patch", "delete")
+METHODS = ("get", "head", "options", "post", "put", "patch", "delete")
 
 
 def table() -> str:
