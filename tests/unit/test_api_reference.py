@@ -22,6 +22,10 @@ CONTRACT = {
     "GET /api/upload/supported-sources", "GET /api/upload/limits",
     "GET /api/v1/datasets", "GET /api/v1/datasets/{identifier}", "GET /api/v1/datasets/{identifier}/status",
     "POST /api/v1/datasets/{identifier}/convert",
+    "POST /api/upload/large/initiate", "POST /api/upload/large/chunk/{upload_id}/{chunk_index}",
+    "GET /api/upload/large/status/{upload_id}", "GET /api/upload/large/resume/{upload_id}",
+    "POST /api/upload/large/complete/{upload_id}", "DELETE /api/upload/large/cancel/{upload_id}",
+    "GET /api/upload/large/limits", "GET /health/large-files", "POST /api/upload/cloud/large",
 }  # fmt: skip
 
 
