@@ -16,7 +16,7 @@ from converters.volume import Box, Volume
 from scray.errors import NeverFits
 from scray.idx.geometry import Shape
 
-BASE_BYTES = 160 << 20  # an interpreter with numpy and the readers, measured in a worker
+BASE_BYTES = 208 << 20  # an interpreter with numpy and the readers, and what they hold of a large file; measured
 MAX_AMPLIFICATION = 1.25  # how often compressed bytes may be decoded, at most
 DECODE_RATE = 300e6  # bytes a second and core: only the ratio of the four matters
 ENCODE_RATE = 300e6
