@@ -139,6 +139,7 @@ def settings_of(fields: UploadFields) -> dict[str, Any]:
         "data_conversion_needed": fields.convert,
         "is_public": fields.is_public,
         "is_public_downloadable": fields.is_public_downloadable,
+        "publish": fields.publish,
         "folder_uuid": fields.folder_label,
         "team_uuid": fields.team_uuid,
         "tags": fields.tag_list,

@@ -103,6 +103,7 @@ class UploadFields(BaseModel):
     convert: bool = True
     is_public: bool = False
     is_public_downloadable: bool = False
+    publish: bool = True
     folder: Label = None
     relative_path: Annotated[str | None, Field(max_length=500), BeforeValidator(_none_if_empty)] = None
     team_uuid: Label = None

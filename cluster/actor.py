@@ -18,11 +18,12 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from cluster import reaping
+from cluster import copying, reaping
 from cluster.conversion import Conversion, Desk
 from cluster.flights import cluster_cpus
 from cluster.version import code_version
 from scray.catalog import Catalog, connect
+from scray.copies import Copies
 from scray.errors import DatabaseError
 from scray.queue import Claim, Queue
 from scray.reconcile import (
@@ -74,6 +75,8 @@ class Driver:
         self.state = Snapshot((), slots, settings.lease_seconds, settings.poll_seconds)
         self.adopted = False
         threading.Thread(target=self._live, name="driver", daemon=True).start()
+        if settings.publish_url:
+            copying.Copier(self.desk, Copies(database), lambda: self.state.draining or self.left.is_set()).start()
 
     def about(self) -> dict[str, Any]:
         """Who it is and what it works on."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from cluster import checking, publishing, syncing
+from cluster import checking, copying, publishing, syncing
 from cluster.executor import RayExecutor
 from cluster.flights import call, cluster_cpus
 from cluster.hashing import digest_inputs
@@ -208,7 +208,7 @@ class Conversion:
         result = describe(plan, target)
         result["seconds"] = round(time.monotonic() - self.began, 3)
         fields = {"conversion": result, "data_conversion_needed": False}
-        fields |= superseded(self.desk, target, plan.folder)
+        fields |= superseded(self.desk, target, plan.folder) | copying.wanted(self.desk, self.claim.uuid)
         if not self.insist(lambda: self.desk.queue.finish(self.claim, fields)):
             self.lost()
         self.record("converted", result)

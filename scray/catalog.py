@@ -31,7 +31,7 @@ FIRST_ID = 100_000  # the ids of older datasets lie below
 LISTED_FILES = 1000  # `files` of a dataset is for display and stays bounded; `uploads` has every file
 DEFAULT_PERIOD_SECONDS = 5.0
 MISSED_PERIODS = 3  # a driver that let so many heartbeats pass is not there
-SECRETS = ("accesskey", "secretkey", "lease", "google_access_token", "google_refresh_token", "source_sealed")
+SECRETS = ("accesskey", "secretkey", "lease", "google_access_token", "google_refresh_token", "source_sealed", "copier")
 RECEIVING, PLACING, STORED, FAILED, CANCELLED = "receiving", "placing", "stored", "failed", "cancelled"
 
 Document = dict[str, Any]

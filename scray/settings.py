@@ -87,9 +87,6 @@ class Settings(BaseSettings):
     memmap_folder: Folder = _setting(
         "MEMMAP_CACHE_DIR", None, "folder of the memory maps of 4-D dashboards; empty: beside each file in its upload"
     )
-    memmap_folder: Folder = _setting(
-        "MEMMAP_CACHE_DIR", None, "folder of the memory maps of 4-D dashboards; empty: beside each file in its upload"
-    )
     temp_folder: Folder = _setting("VISUS_TEMP", None, "folder of temporary files; empty: `tmp` in VISUS_DATASETS")
     secret_key: str = _setting("SECRET_KEY", "", "key that seals stored credentials", repr=False)
     deploy_server: str = _setting("DEPLOY_SERVER", "", "address under which users reach the service")
@@ -143,6 +140,10 @@ class Settings(BaseSettings):
     s3_profiles: Folder = _setting(
         "SCRAY_S3_PROFILES", None, "file of named S3 profiles (as of `aws configure`); empty: none"
     )
+    publish_url: str = _setting(
+        "SCRAY_PUBLISH_URL", "", "bucket that results are copied to, like s3://bucket/prefix; empty: none"
+    )
+    publish_profile: str = _setting("SCRAY_PUBLISH_PROFILE", "publish", "S3 profile with which results are copied")
     drive_endpoint: str = _setting(
         "SCRAY_DRIVE_ENDPOINT", "https://www.googleapis.com/drive/v3", "address of the Google Drive API"
     )

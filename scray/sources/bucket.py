@@ -75,8 +75,8 @@ def profile(name: str, settings: Settings) -> Keys:
     )
 
 
-def s3_client(keys: Keys, settings: Settings) -> Any:
-    """A boto3 client; it tries nothing twice, the retries are ours."""
+def s3_client(keys: Keys, settings: Settings, *, trusted: bool = False) -> Any:
+    """A boto3 client; it tries nothing twice, the retries are ours. `trusted`: the operator chose where it asks."""
     endpoint = keys.endpoint_url or settings.s3_endpoint or None
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
@@ -102,7 +102,7 @@ def s3_client(keys: Keys, settings: Settings) -> Any:
         )
     except (BotoCoreError, ValueError) as error:
         raise SourceRefused(f"S3 cannot be asked like this: {error}.") from error
-    if endpoint != settings.s3_endpoint:  # what the operator has named needs no check
+    if not trusted and endpoint != settings.s3_endpoint:  # what the operator has named needs no check
         client._endpoint.http_session._manager.pool_classes_by_scheme = checked_pools(Allowed(settings))
     return client
 

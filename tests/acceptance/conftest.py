@@ -23,7 +23,15 @@ def drive() -> Iterator[Drive]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive) -> Iterator[State]:
+def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The operator's S3 profiles; empty until a test writes one."""
+    path = tmp_path_factory.mktemp("profiles") / "s3"
+    path.touch()
+    return path
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive, profiles: Path) -> Iterator[State]:
     quick = {
         "SCRAY_SETTLE_SECONDS": "0.5",
         "SCRAY_LEASE_SECONDS": "6",
@@ -32,6 +40,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive) -> Iterator[St
         "SCRAY_ALLOWED_ADDRESSES": "127.0.0.1",
         "SCRAY_IMPORT_ROOTS": str(SAMPLES),
         "SCRAY_DRIVE_ENDPOINT": drive.url,
+        "SCRAY_S3_PROFILES": str(profiles),
+        "SCRAY_PUBLISH_URL": "s3://results/lab",
     }
     with stack_in(tmp_path_factory.mktemp("stack") / "data", **quick) as state:
         yield state

@@ -1,0 +1,125 @@
+"""A published dataset -> a bucket: every file of its manifest under `<prefix>/<uuid>/`, the headers last.
+
+*A reader of the bucket sees no header before the data it names.* What is there already, byte by byte, is not sent
+again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+
+from scray.errors import BadParameter, ChecksumMismatch, SourceNotFound, SourceUnreachable
+from scray.manifest import MANIFEST, Manifest
+from scray.settings import Settings
+from scray.sources.bucket import profile, s3_client, translated
+from scray.sources.intake import fits
+from scray.spans import Span, chunk_spans, hash_spans
+from scray.storage import HEADER, inside
+
+PART_BYTES = 64 << 20
+SENDERS = 4  # parts of one file under way
+PORTION_BYTES = 256 << 20
+PORTION_FILES = 64
+AFTER_DATA = (MANIFEST, HEADER)  # in this order, at the end
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where datasets go: `s3://bucket/prefix`, as the operator has set it."""
+
+    bucket: str
+    prefix: str
+    endpoint: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Target:
+        """From SCRAY_PUBLISH_URL and SCRAY_PUBLISH_PROFILE; BadParameter for another kind of address."""
+        parts = urlsplit(settings.publish_url)
+        if parts.scheme != "s3" or not parts.netloc:
+            raise BadParameter("SCRAY_PUBLISH_URL must be like s3://bucket/prefix.")
+        keys = profile(settings.publish_profile, settings)
+        prefix = parts.path.strip("/")
+        return cls(parts.netloc, f"{prefix}/" if prefix else "", keys.endpoint_url or settings.s3_endpoint)
+
+    def key(self, uuid: str, name: str) -> str:
+        return f"{self.prefix}{uuid}/{name}"
+
+    def link(self, uuid: str) -> str:
+        """Where the header is read over HTTP, if the bucket lets everybody read."""
+        key = self.key(uuid, HEADER)
+        if self.endpoint:
+            return f"{self.endpoint.rstrip('/')}/{self.bucket}/{key}"
+        return f"https://{self.bucket}.s3.amazonaws.com/{key}"
+
+
+def rounds(folder: Path) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """What to send: portions of file names in rounds, each to be finished before the next begins."""
+    manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
+    sizes = {file.path: file.size for file in manifest.outputs}
+    headers = sorted(name for name in sizes if Path(name).name == HEADER and name != HEADER)
+    data = sorted(sizes.keys() - {*headers, HEADER})
+    rest = [(name,) for name in AFTER_DATA if (folder / name).is_file()]
+    found = [_portions(data, sizes), _portions(headers, sizes), *((portion,) for portion in rest)]
+    return tuple(portions for portions in found if portions)
+
+
+def _portions(names: list[str], sizes: dict[str, int]) -> tuple[tuple[str, ...], ...]:
+    found: list[list[str]] = []
+    held = 0
+    for name in names:
+        if not found or held + sizes[name] > PORTION_BYTES or len(found[-1]) == PORTION_FILES:
+            found.append([])
+            held = 0
+        found[-1].append(name)
+        held += sizes[name]
+    return tuple(map(tuple, found))
+
+
+def send(folder: Path, uuid: str, names: tuple[str, ...], settings: Settings) -> int:
+    """Send some files of a dataset and see that they arrived whole; their bytes.
+
+    Raises SourceDenied, SourceNotFound (the bucket), SourceUnreachable, ChecksumMismatch.
+    """
+    target = Target.of(settings)
+    client = s3_client(profile(settings.publish_profile, settings), settings, trusted=True)
+    return sum(_send(client, target, uuid, folder, name) for name in names)
+
+
+def _send(client: Any, target: Target, uuid: str, folder: Path, name: str) -> int:
+    path = inside(folder, Path(name))
+    size = path.stat().st_size
+    where = {"Bucket": target.bucket, "Key": target.key(uuid, name)}
+    spans = chunk_spans(size, PART_BYTES) if size > PART_BYTES else (Span(0, size),)
+    digests = hash_spans(path, spans, "md5")
+    if not _is_there(client, where, size, digests):
+        with translated(f"s3://{target.bucket}"):
+            _upload(client, path, where)
+        if not _is_there(client, where, size, digests):
+            raise ChecksumMismatch(f"'{name}' did not arrive in the bucket as it is here.")
+    return size
+
+
+def _upload(client: Any, path: Path, where: dict[str, str]) -> None:
+    how = TransferConfig(multipart_threshold=PART_BYTES + 1, multipart_chunksize=PART_BYTES, max_concurrency=SENDERS)
+    try:
+        client.upload_file(os.fspath(path), where["Bucket"], where["Key"], Config=how)
+    except S3UploadFailedError as error:
+        raise error.__cause__ or error.__context__ or SourceUnreachable(str(error)) from None
+
+
+def _is_there(client: Any, where: dict[str, str], size: int, digests: tuple[str, ...]) -> bool:
+    try:
+        with translated(f"s3://{where['Bucket']}/{where['Key']}"):
+            head = client.head_object(**where)
+    except SourceNotFound:
+        return False
+    etag = str(head["ETag"]).strip('"')
+    kind = "etag" if "-" in etag else "md5"
+    return int(head["ContentLength"]) == size and fits(f"{kind}:{etag}", "md5", digests)

@@ -1,0 +1,54 @@
+"""Results are copied to the operator's bucket after they are done, unless a dataset is not to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster.state import State
+from scray.client import Client
+from scray.settings import Settings
+from scray.sources.bucket import Keys, s3_client
+from tests.ray_session import until
+from tests.swift_server import KEY, SECRET, Swift
+
+SAMPLE = Path(__file__).parents[2] / "examples" / "data" / "img3d.tif"
+FORM = {"user_email": "a@example.org", "dataset_name": "copied", "sensor": "TIFF"}
+
+
+def upload(stack: State, **fields: str) -> str:
+    with SAMPLE.open("rb") as file:
+        answer = httpx.post(
+            f"{stack.api}/api/upload/upload", data={**FORM, **fields}, files={"file": file}, trust_env=False
+        )
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["dataset_uuid"])
+
+
+def publication(client: Client, uuid: str) -> dict[str, Any]:
+    found: dict[str, Any] = client.dataset(uuid).get("publication", {})
+    return found
+
+
+def test_a_result_is_copied_or_it_says_why_not(stack: State, client: Client, swift: Swift, profiles: Path) -> None:
+    first = upload(stack)
+    assert client.wait(first, 60)["status"] == "done"
+    until(lambda: publication(client, first)["state"] == "failed", what="the refusal")
+    assert "SCRAY_S3_PROFILES" in publication(client, first)["error_message"]
+    store = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(), trusted=True)
+    store.create_bucket(Bucket="results")
+    profiles.write_text(
+        f"[publish]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\nendpoint_url={swift.url}\n"
+    )
+    second, kept = upload(stack), upload(stack, publish="false")
+    until(lambda: publication(client, second).get("state") == "published", what="the copy")
+    assert publication(client, second)["link"] == f"{swift.url}/results/lab/{second}/visus.idx"
+    assert client.wait(kept, 60)["status"] == "done"
+    assert publication(client, kept) == {}
+    rows = store.list_objects_v2(Bucket="results", Prefix="lab/")["Contents"]
+    found = {row["Key"]: store.get_object(Bucket="results", Key=row["Key"])["Body"].read() for row in rows}
+    root = Path(stack.data) / "converted" / second
+    here = {f"lab/{second}/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    assert found == {key: content for key, content in here.items() if not key.endswith("/run.json")}

@@ -1,0 +1,124 @@
+"""Copies of results in a bucket, on a real object store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database
+
+from scray import publish
+from scray.catalog import Catalog
+from scray.copies import Copies
+from scray.errors import BadParameter, SourceDenied, SourceNotFound
+from scray.manifest import MANIFEST, Manifest, digest_file
+from scray.publish import Target, rounds, send
+from scray.settings import Settings
+from scray.sources.bucket import Keys, s3_client
+from tests.swift_server import KEY, SECRET, Swift
+
+NAMES = ["00112233/0.bin", "00112233/1.bin", "detector/visus.idx", "metadata.json", "preview.png", "visus.idx"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Something like a result, with its manifest, and data of a former one beside it."""
+    root = tmp_path / "result"
+    for name in NAMES:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(os.urandom(5000))
+    (root / "00112233/1.bin").write_bytes(os.urandom((11 << 20) + 5))
+    outputs = tuple(digest_file(root, name) for name in NAMES)
+    (root / MANIFEST).write_bytes(Manifest((), outputs).to_json())
+    (root / "ffffffff").mkdir()
+    (root / "ffffffff/0.bin").write_bytes(b"old")
+    return root
+
+
+@pytest.fixture
+def settings(swift: Swift, tmp_path: Path) -> Settings:
+    profiles = tmp_path / "profiles"
+    profiles.write_text(
+        f"[publish]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\nendpoint_url={swift.url}\n"
+        f"[wrong]\naws_access_key_id={KEY}\naws_secret_access_key=x\nendpoint_url={swift.url}\n"
+    )
+    return Settings(publish_url="s3://results/lab", s3_profiles=profiles)
+
+
+@pytest.fixture
+def client(swift: Swift) -> Any:
+    client = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(), trusted=True)
+    if "results" not in [row["Name"] for row in client.list_buckets()["Buckets"]]:
+        client.create_bucket(Bucket="results")
+    for row in client.list_objects_v2(Bucket="results").get("Contents", ()):
+        client.delete_object(Bucket="results", Key=row["Key"])
+    return client
+
+
+def objects(client: Any) -> dict[str, Any]:
+    rows = client.list_objects_v2(Bucket="results").get("Contents", ())
+    return {row["Key"]: (row["ETag"], row["LastModified"]) for row in rows}
+
+
+def test_every_file_of_the_manifest_and_no_other_the_headers_last(folder: Path) -> None:
+    found = rounds(folder)
+    names = [name for portions in found for portion in portions for name in portion]
+    assert sorted(names) == sorted([*NAMES, MANIFEST])
+    assert names[-3:] == ["detector/visus.idx", MANIFEST, "visus.idx"]
+    assert [len(portions) for portions in found[-2:]] == [1, 1]
+
+
+def test_a_copy_is_exact_and_what_is_there_is_not_sent_again(
+    folder: Path, settings: Settings, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish, "PART_BYTES", 5 << 20)
+    for portions in rounds(folder):
+        for names in portions:
+            assert send(folder, "u1", names, settings) == sum((folder / name).stat().st_size for name in names)
+    there = objects(client)
+    assert set(there) == {f"lab/u1/{name}" for name in [*NAMES, MANIFEST]}
+    assert there["lab/u1/00112233/1.bin"][0].endswith('-3"')
+    for key in there:
+        body = client.get_object(Bucket="results", Key=key)["Body"].read()
+        assert body == (folder / key.removeprefix("lab/u1/")).read_bytes()
+    client.put_object(Bucket="results", Key="lab/u1/preview.png", Body=b"broken")
+    before = objects(client)
+    for portions in rounds(folder):
+        for names in portions:
+            send(folder, "u1", names, settings)
+    after = objects(client)
+    assert {key for key in after if after[key] != before[key]} == {"lab/u1/preview.png"}
+    assert after["lab/u1/preview.png"][0] == there["lab/u1/preview.png"][0]
+
+
+def test_what_cannot_be_copied_says_why(folder: Path, settings: Settings, client: Any) -> None:
+    for more, error in (
+        ({"publish_profile": "wrong"}, SourceDenied),
+        ({"publish_profile": "unknown"}, SourceDenied),
+        ({"publish_url": "s3://no-such-bucket/x"}, SourceNotFound),
+        ({"publish_url": "https://example.org"}, BadParameter),
+    ):
+        with pytest.raises(error):
+            send(folder, "u2", ("preview.png",), settings.model_copy(update=more))
+
+
+def test_links(settings: Settings, swift: Swift) -> None:
+    assert Target.of(settings).link("u") == f"{swift.url}/results/lab/u/visus.idx"
+
+
+def test_a_copy_has_one_owner(database: Database[dict[str, Any]]) -> None:
+    copies = Copies(database)
+    row = {"uuid": "u", "status": "done", "publication": {"state": "waiting"}, "copier": None}
+    database.visstoredatas.insert_one(row)
+    assert copies.claim("one", 1000) is not None
+    assert copies.claim("two", 1000) is None
+    assert not copies.tell("u", "two", {"state": "published"}, 0)
+    assert copies.tell("u", "one", {"state": "copying", "bytes": 5}, 0), "and it is silent from now on"
+    found = copies.claim("two", 1000)
+    assert found is not None
+    assert not copies.tell("u", "one", {"state": "published"}, 0)
+    assert copies.tell("u", "two", {"state": "published"}, 1000)
+    assert copies.claim("three", 1000) is None
+    assert Catalog(database).datasets({}, limit=1)[0][0].keys().isdisjoint({"copier"})
