@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -159,7 +160,8 @@ class Conversion:
 
     def _hash(self, job: Job) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
-        return digest_inputs(job.root, job.files, on_bytes=self.meter.add, stop=self.check)
+        again = partial(self.meter.add, new=False)  # or what fails after this would be tried for ever
+        return digest_inputs(job.root, job.files, on_bytes=again, stop=self.check)
 
     def _unpack(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Job:
         """The job on what its archives hold; while they are unpacked, the dataset says so."""

@@ -31,13 +31,13 @@ class Meter:
         """Bytes that were finished before: they count, but neither for the speed nor as something new."""
         self.done += done_bytes
 
-    def add(self, done_bytes: int, file: str = "") -> None:
-        """Bytes that were finished just now."""
+    def add(self, done_bytes: int, file: str = "", *, new: bool = True) -> None:
+        """Bytes that were finished just now; not `new` where every attempt does them again."""
         now = self.clock()
         passed = max(now - self.counted_at, 1e-6)
         weight = min(1.0, passed / MEMORY_SECONDS) if self.speed else 1.0
         self.speed += weight * (done_bytes / passed - self.speed)
-        self.done, self.counted_at, self.advanced = self.done + done_bytes, now, True
+        self.done, self.counted_at, self.advanced = self.done + done_bytes, now, self.advanced or new
         self.file = file or self.file
         if now - self.told_at >= PERIOD_SECONDS:
             self._tell()

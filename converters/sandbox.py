@@ -167,7 +167,9 @@ def _unpack(job: Job, made: Path, required: bool) -> None:
         box.close()
 
 
-_kept: dict[Path, Sandbox] = {}
+Seat = tuple[Path, int, int]  # a staging folder, and which folders it and the input are: a name may come again
+
+_kept: dict[Seat, Sandbox] = {}
 
 
 def perform(staging: Path, task_id: str, *, required: bool = False) -> Mark:
@@ -187,13 +189,15 @@ def perform(staging: Path, task_id: str, *, required: bool = False) -> Mark:
 
 
 def _box_for(staging: Path) -> Sandbox:
-    box = _kept.get(staging)
+    plan = load_plan(staging)
+    root = Path(plan.root)
+    seat = (staging, staging.stat().st_ino, root.stat().st_ino)
+    box = _kept.get(seat)
     if box and box.alive:
         return box
     end_all()
-    plan = load_plan(staging)
     memory = max((task.memory_bytes for task in plan.tasks), default=0)
-    box = _kept[staging] = Sandbox([Path(plan.root)], [staging], memory)
+    box = _kept[seat] = Sandbox([root], [staging], memory)
     return box
 
 

@@ -56,3 +56,14 @@ def test_the_end_of_a_stage_without_bytes_is_unknown() -> None:
     one.enter("sealing")
     assert told[-1][0].eta_seconds is None
     assert told[-1][0].percent == 0
+
+
+def test_what_every_attempt_does_again_is_speed_but_no_progress() -> None:
+    one, clock, told = meter()
+    one.enter("hashing", 100)
+    clock.now += 5
+    one.add(50, new=False)
+    last, advanced = told[-1]
+    assert not advanced
+    assert last.done_bytes == 50
+    assert last.speed_bytes_per_second == 10

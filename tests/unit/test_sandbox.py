@@ -197,6 +197,17 @@ def test_staging_that_was_taken_away_is_file_not_found(stack: Job, tmp_path: Pat
     sandbox.end_all()
 
 
+def test_staging_that_is_made_again_is_within_reach(stack: Job, tmp_path: Path) -> None:
+    inputs = tuple(digest_file(stack.root, f) for f in stack.files)
+    staging = sandbox.prepare(stack, inputs, tmp_path / "staging")
+    task = load_plan(staging).tasks[0].id
+    sandbox.perform(staging, task)
+    staging.rename(tmp_path / "cancelled")
+    assert sandbox.prepare(stack, inputs, tmp_path / "staging") == staging
+    assert sandbox.perform(staging, task).verified
+    sandbox.end_all()
+
+
 @pytest.mark.parametrize(
     ("raised", "code"),
     [
