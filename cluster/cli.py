@@ -4,9 +4,12 @@ the HTTP server or a database driver.
 
 from __future__ import annotations
 
-import typer
+import sys
 
-from cluster import commands_convert, commands_datasets, commands_stack
+import typer
+from typer.exceptions import TyperException
+
+from cluster import commands_convert, commands_datasets, commands_stack, show
 
 app = typer.Typer(
     name="scray",
@@ -34,7 +37,14 @@ for body in (
 
 
 def main() -> None:
-    app()
+    """Run the command of this process; with --json, wrong usage is one document too."""
+    if "--json" not in sys.argv:
+        app()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        show.failed("usage", error.format_message(), as_json=True)
+        sys.exit(show.EXIT_USAGE)
 
 
 if __name__ == "__main__":

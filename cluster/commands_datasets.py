@@ -46,6 +46,8 @@ def upload(
     for path in paths:
         if not path.exists():
             raise BadRequest(f"{path} does not exist.")
+        if not (path.is_file() or path.is_dir()):
+            raise BadRequest(f"{path} is neither a file nor a folder.")
     name = name or paths[0].resolve().stem
     fields = {"sensor": read_sensor(sensor), "name": name, "user_email": user or f"{getpass.getuser()}@localhost"}
     with connect(data, api) as client, show.Progress(as_json=as_json) as progress:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, ParamSpec, Self
 import typer
 
 from scray.errors import BadParameter, BadRequest, InvalidField, ScrayError
+from scray.retry import explain
 
 P = ParamSpec("P")
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -26,7 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 
 
 def command(body: Callable[P, None]) -> Callable[P, None]:
-    """A command: an error of ours becomes a sentence with its code, and exit code 1, or 2 for wrong usage."""
+    """A command: an error of ours or the system becomes a sentence with its code; exit code 1, or 2 for wrong usage."""
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -35,6 +36,11 @@ def command(body: Callable[P, None]) -> Callable[P, None]:
         except ScrayError as error:
             failed(error.code, error.message, as_json=bool(kwargs.get("as_json")))
             raise typer.Exit(EXIT_USAGE if isinstance(error, USAGE_ERRORS) else EXIT_FAILED) from error
+        except BrokenPipeError:
+            raise  # nobody listens any more
+        except OSError as error:
+            failed(*explain(error), as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(EXIT_FAILED) from error
 
     return run
 

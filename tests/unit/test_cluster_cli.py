@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,26 @@ def test_wrong_usage_is_2(words: list[str], tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_wrong_usage(tmp_path: Path) -> None:
     assert scray("convert", tmp_path / "no.tif", "--sensor", "TIFF", "--out", tmp_path / "out")[0] == 2
+
+
+def test_in_json_wrong_usage_is_a_document_too(tmp_path: Path) -> None:
+    for words in (["convert", str(SAMPLE), "--sensor", "TIFF"], ["verify", str(tmp_path / "no")], ["no-such"]):
+        line = [sys.executable, "-m", "cluster.cli", *words, "--json"]
+        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (2, "")
+        assert json.loads(done.stdout)["error"]["code"] == "usage"
+
+
+def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, document = scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", tmp_path / "file" / "out")
+    assert (code, document["error"]["code"]) == (1, "storage")
+
+
+def test_a_pipe_is_not_sent(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, document = scray_json("upload", tmp_path / "pipe", "--sensor", "TIFF", "--data", tmp_path)
+    assert (code, document["error"]["code"]) == (2, "bad-request")
 
 
 @pytest.mark.parametrize(("content", "error"), [(b"", "empty-input"), (b"no picture at all", "wrong-sensor")])
