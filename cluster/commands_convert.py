@@ -137,6 +137,7 @@ def summary(report: Report) -> dict[str, Any]:
         "bytes_per_second": round(report.bytes_in / max(report.seconds, 1e-9)),
         "stages": {name: round(spent, 3) for name, spent in report.stages.items()},
         "verified": report.plan.choices.verify,
+        "notes": list(report.plan.source.notes),
     }
 
 
@@ -144,7 +145,8 @@ def _sentence(document: dict[str, Any]) -> str:
     sizes = f"{show.size(document['bytes_in'])} -> {show.size(document['bytes_out'])}"
     verified = "verified" if document["verified"] else "not verified"
     speed = f"{show.size(document['bytes_per_second'])}/s"
-    return f"{document['out']}: {sizes}, {document['seconds']:.1f} s, {speed}, {verified}"
+    notes = "".join(f"\n  note: {note}" for note in document["notes"])
+    return f"{document['out']}: {sizes}, {document['seconds']:.1f} s, {speed}, {verified}{notes}"
 
 
 @show.command

@@ -31,6 +31,7 @@ START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 RESTARTS, RESTARTS_WITHIN_SECONDS = 5, 300.0
 TICK_SECONDS = 0.2
+LOOK_SECONDS = 3.0
 
 
 class StackFailed(ScrayError):
@@ -57,6 +58,7 @@ class Stack:
         self.id = new_id()
         self.children: dict[str, Child] = {}
         self.stopping = threading.Event()
+        self.raylet, self.looked = False, 0.0  # whether Ray's was there when it was last looked for, and when
         created = psutil.Process().create_time()
         self.state = State(self.id, "starting", os.getpid(), created, str(self.places.data))
         self.state.token_file, self.state.settings_file = str(self.places.token), str(self.places.settings)
@@ -157,12 +159,23 @@ class Stack:
         """Start again what falls over, until told to stop; what keeps falling over ends the stack."""
         while not self.stopping.wait(TICK_SECONDS):
             for child in self.children.values():
-                if child.running:
+                if child.running and not (child.name == "ray" and self._lost_raylet(child)):
                     continue
                 if child.restarts_within(RESTARTS_WITHIN_SECONDS) > RESTARTS:
                     raise StackFailed(f"{child.name} keeps ending. The end of {child.log}: {child.last_words()}")
+                child.stop()
                 child.start()
                 self._enter("ready")
+
+    def _lost_raylet(self, ray: Child) -> bool:
+        """Whether Ray's raylet has ended since the last look: `ray start --block` may stay without it."""
+        if time.monotonic() < self.looked + LOOK_SECONDS:
+            return False
+        before, self.looked = self.raylet, time.monotonic()
+        with suppress(psutil.Error):
+            self.raylet = any(p.name() == "raylet" for p in psutil.Process(ray.pid).children(recursive=True))
+            return before and not self.raylet
+        return False
 
     def _stop_all(self) -> None:
         """In the order of dependence, the database last; then whatever else carries the mark."""

@@ -72,12 +72,12 @@ def _why(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, budget: int
     if chunk and chunk > budget:
         return (
             f"One chunk of the source decodes to {chunk >> 20} MiB and a task has {max(budget, 0) >> 20} MiB left for "
-            "data: raise SCRAY_TASK_MEMORY, or store the data in smaller chunks."
+            "data: raise SCRAY_TASK_MEMORY (or --memory), or store the data in smaller chunks."
         )
     least = max(_least_bytes(grid), 2 * grid.file_bytes) + memory_bytes - budget
     return (
         f"The smallest brick of {'×'.join(map(str, reversed(grid.shape)))} needs {least >> 20} MiB of memory "
-        f"and a task may use {memory_bytes >> 20} MiB: raise SCRAY_TASK_MEMORY."
+        f"and a task may use {memory_bytes >> 20} MiB: raise SCRAY_TASK_MEMORY (or --memory)."
     )
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scray.errors import BadInput, ScrayError, StorageError, TooLarge
+from scray.errors import BadInput, ScrayError, StorageError, TooLarge, TruncatedInput
 
 # No array that a file declares may be larger: 16 TiB, above the largest upload and below what overflows anywhere.
 MAX_DECLARED_BYTES = 1 << 44
 
 _STORAGE_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+_CUT = re.compile(r"truncated file: eof = (\d+),.*stored_eof = (\d+)")  # what HDF5 says of a file that ends too early
 
 
 @contextmanager
@@ -28,6 +32,8 @@ def reading(name: str, kind: str) -> Iterator[None]:
     except OSError as error:
         if error.errno in _STORAGE_ERRNOS:
             raise StorageError(f"Reading {name} failed: {error.strerror}.") from error
+        if cut := _CUT.search(str(error)):
+            raise TruncatedInput(f"{name} is cut short: it has {cut[1]} of {cut[2]} bytes.") from error
         raise BadInput(f"{name} cannot be read as {kind}: {_sentence(error)}") from error
     except Exception as error:
         raise BadInput(f"{name} cannot be read as {kind}: {_sentence(error)}") from error

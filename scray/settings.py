@@ -133,9 +133,7 @@ class Settings(BaseSettings):
     allowed_addresses: Words = _setting(
         "SCRAY_ALLOWED_ADDRESSES", (), "addresses and networks that imports may ask although they are not public"
     )
-    import_seconds: float = _setting(
-        "SCRAY_IMPORT_SECONDS", 604_800.0, "longest time that one import may take", ge=1
-    )
+    import_seconds: float = _setting("SCRAY_IMPORT_SECONDS", 604_800.0, "longest time that one import may take", ge=1)
     s3_endpoint: str = _setting("SCRAY_S3_ENDPOINT", "", "S3 service of requests that name none; empty: Amazon's")
     s3_profiles: Folder = _setting(
         "SCRAY_S3_PROFILES", None, "file of named S3 profiles (as of `aws configure`); empty: none"

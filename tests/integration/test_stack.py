@@ -87,6 +87,18 @@ def test_what_falls_over_is_started_again_where_it_was(first: State, name: str) 
     assert kept["somebody"] == name
 
 
+def test_ray_without_its_raylet_is_started_again(first: State) -> None:
+    places = Places(Path(first.data))
+    before = read_state(places)
+    assert before is not None
+    raylet = next(process for process in marked(first.id) if process.name() == "raylet")
+    time.sleep(2 * stack.LOOK_SECONDS)  # it has been seen
+    raylet.kill()
+    until(lambda: (read_state(places) or before).children["ray"] != before.children["ray"], 60, "the restart")
+    until(lambda: any(process.name() == "raylet" for process in marked(first.id)), 60, "a raylet")
+    until(lambda: is_ready(first), 120, "readiness")
+
+
 def test_two_stacks_do_not_see_each_other(first: State, tmp_path: Path) -> None:
     with stack_in(tmp_path / "data") as second:
         assert is_ready(first)
