@@ -25,7 +25,8 @@ demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kin
 test: .venv .venv-db .venv-s3 ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
-	$(QUICK) $(BIN)/pytest tests/integration tests/acceptance tests/chaos
+	$(QUICK) $(BIN)/pytest tests/integration
+	$(QUICK) $(BIN)/pytest tests/acceptance tests/chaos
 
 check: .venv ## style, types, floors, unit tests; nothing needs to run for it
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
