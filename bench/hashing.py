@@ -15,13 +15,14 @@ ROUNDS = 3
 
 
 def bench(scratch: Path) -> None:
-    from cluster.hashing import digest_inputs
     from cluster.local_ray import connected
 
     path = _file(scratch / "hashing.bin")
     workers = os.cpu_count() or 1
     rows = []
     with connected(cpus=workers), multiprocessing.get_context("spawn").Pool(workers) as pool:
+        from cluster.hashing import digest_inputs  # Ray reads its environment when it is imported
+
         digest_inputs(scratch, [path.name], on_bytes=lambda _: None, stop=lambda: None)
         for _ in range(ROUNDS):
             plain = _plain(pool, path)
