@@ -8,7 +8,7 @@ from typing import Any
 from cluster.flights import Flights, cluster_cpus, largest_node_bytes
 from cluster.tasks import perform_task
 from converters.mark import Mark
-from converters.plan import Task
+from converters.task import Task
 from scray.errors import NeverFits
 
 TASKS_PER_CPU = 3

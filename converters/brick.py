@@ -19,7 +19,8 @@ from converters.compare import check_blocks
 from converters.extremes import widen
 from converters.grid import Grid
 from converters.mark import Extremes, Mark
-from converters.plan import Plan, Task
+from converters.plan import Plan
+from converters.task import Task
 from converters.volume import Array, Box, raw_bytes
 from scray.idx.geometry import Geometry, Shape
 from scray.idx.header import Header

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from converters.mark import Mark
-from converters.plan import Plan, Task
+from converters.plan import Plan
+from converters.task import Task
 from scray.errors import ScrayError, VerificationFailed
 from scray.idx.reader import Dataset
 from scray.idx.writer import Written

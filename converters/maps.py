@@ -14,7 +14,8 @@ import numpy as np
 from converters import registry
 from converters.mapplan import cell, map_name
 from converters.mark import Mark
-from converters.plan import Plan, Task
+from converters.plan import Plan
+from converters.task import Task
 from converters.volume import Array, Box, grid, raw_bytes
 from scray.errors import VerificationFailed
 from scray.idx.writer import Written

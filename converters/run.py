@@ -13,8 +13,9 @@ from typing import Protocol
 from converters import links, maps
 from converters.brick import Bench, brick, merge
 from converters.mark import Mark, read_mark
-from converters.plan import Plan, Task
+from converters.plan import Plan
 from converters.scatter import scatter
+from converters.task import Task
 from scray.errors import Cancelled
 from scray.stopwatch import Stopwatch
 

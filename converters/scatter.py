@@ -14,7 +14,8 @@ import numpy as np
 
 from converters import registry
 from converters.mark import Mark
-from converters.plan import Plan, Task
+from converters.plan import Plan
+from converters.task import Task
 from converters.volume import Array, Box, Volume, raw_bytes
 from scray.idx.writer import Written
 from scray.stopwatch import Stopwatch

@@ -13,10 +13,11 @@ import pytest
 from converters import registry
 from converters.convert import convert
 from converters.grid import grids_for
-from converters.plan import CHECK_BYTES, make_plan
 from converters.plan import Choices as PlanChoices
+from converters.plan import make_plan
 from converters.prepare import Job, find_files
 from converters.run import Serial
+from converters.task import CHECK_BYTES
 from converters.verify import verify
 from converters.volume import Linked, Source
 from scray.errors import (

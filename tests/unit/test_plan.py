@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from converters.bricks import BASE_BYTES, MAX_AMPLIFICATION
-from converters.plan import Choices, Plan, Task, make_plan
+from converters.plan import Choices, Plan, make_plan
+from converters.task import Task
 from converters.volume import Role, Volume
 from scray.errors import BadParameter, NeverFits
 from scray.manifest import FileDigest
