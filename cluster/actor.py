@@ -24,6 +24,7 @@ from cluster.flights import cluster_cpus
 from cluster.version import code_version
 from scray.catalog import Catalog, connect
 from scray.copies import Copies
+from scray.crash import reach
 from scray.errors import DatabaseError
 from scray.queue import Claim, Queue
 from scray.reconcile import (
@@ -161,6 +162,7 @@ class Driver:
             claim = self.desk.queue.claim(self.owner, owners_running=running)
             if claim is None:
                 break
+            reach("claimed")
             self._begin(claim, asked)
         self.state = replace(self.state, claimed_at=now)
 

@@ -30,6 +30,7 @@ from converters.plan import Choices, Plan
 from converters.prepare import Job, find_files
 from converters.run import execute, finished, load_plan
 from scray.catalog import Catalog
+from scray.crash import reach
 from scray.dataset import Progress
 from scray.errors import Cancelled, DatabaseError, ScrayError, Unsupported
 from scray.manifest import MANIFEST, FileDigest, Manifest
@@ -133,14 +134,18 @@ class Conversion:
         publishing.put_back(parent)
         uploaded = self._job(storage.upload_dir(uuid))
         inputs = self._hash(uploaded)
+        reach("hashed")
         job = self._unpack(uploaded, inputs, parent)
         staging = self._prepare(job, inputs, parent)
         plan = load_plan(staging)
+        reach("planned")
         if not publishing.is_published(target, plan):
             reap_staging(storage, uuid, staging.name, job.root.name)
             with checking.WholeHashes(self) as whole:
                 self._perform(staging, plan)
+                reach("performed")
                 self._seal(staging)
+                reach("sealed")
                 whole.require()
             self._publish(staging, target, plan)
         self._finish(plan, target)
@@ -203,7 +208,9 @@ class Conversion:
         if not self.insist(lambda: self.desk.queue.begin_publish(self.claim)):
             self.stop("cancel" if self.desk.queue.cancel_wanted(self.claim) else "lost")
             raise Stopped
+        reach("publish noted")
         publishing.publish(publishing.take(staging, self.claim.token), target, plan)
+        reach("publish renamed")
 
     def _finish(self, plan: Plan, target: Path) -> None:
         """Step 5. Losing the lease here loses nothing: the next owner finds the dataset published."""
@@ -213,6 +220,7 @@ class Conversion:
         fields |= superseded(self.desk, target, plan.folder) | copying.wanted(self.desk, self.claim.uuid)
         if not self.insist(lambda: self.desk.queue.finish(self.claim, fields)):
             self.lost()
+        reach("done")
         self.record("converted", result)
 
     # --- between the thread and the driver ------------------------------------------------------------

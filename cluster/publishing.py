@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from converters.plan import Plan
+from scray.crash import reach
 from scray.errors import Incomplete
 from scray.manifest import MANIFEST, Manifest
 from scray.storage import fsync_folder, publish_tree
@@ -26,6 +27,7 @@ def take(staging: Path, token: str) -> Path:
     except FileNotFoundError as error:
         raise Incomplete(f"The staging folder {staging.name} is gone: somebody else took the dataset over.") from error
     fsync_folder(staging.parent)
+    reach("publish taken")
     return taken
 
 
@@ -52,6 +54,7 @@ def publish(taken: Path, target: Path, plan: Plan) -> None:
     """Steps 3 and 4."""
     tree = taken / "tree"
     check_complete(tree, plan)
+    reach("publish checked")
     publish_tree(tree, target)
 
 

@@ -35,7 +35,7 @@ from scray.manifest import FileDigest
 SILENCE_SECONDS = 60.0
 PROBE_BYTES = UNPACK_BYTES = 2 << 30
 WANTED = frozenset({"network", "reach", "memory"})
-KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_FAULTS", "SCRAY_STACK_ID")
+KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_STACK_ID")
 
 
 class Sandbox:

@@ -162,7 +162,7 @@ class Catalog:
     @steady
     def datasets(self, condition: Mapping[str, Any], *, limit: int, offset: int = 0) -> tuple[list[Document], int]:
         """Datasets that fit `condition`, the last touched first, and how many there are in all."""
-        found = self._datasets.find(condition, dict.fromkeys((*SECRETS, "files"), 0))
+        found = self._datasets.find(condition, dict.fromkeys((*SECRETS, "files", "audit"), 0))
         page = found.sort([("updated_at", DESCENDING), ("_id", DESCENDING)]).skip(offset).limit(limit)
         return list(page), self._datasets.count_documents(condition)
 

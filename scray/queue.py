@@ -34,6 +34,8 @@ CANDIDATES: Final = 16  # what one claim tries
 WINDOW: Final = 64  # so many waiting datasets are looked at together; of more, the first of every user
 OLDEST: Final = 4  # and these, whatever their priority, so that ageing can work
 TRIES: Final = 50  # compare-and-set rounds until somebody else's haste is an error
+AUDITED: Final = 256  # so many changes of status a document remembers
+HEAVY: Final = {"files": 0, "audit": 0}  # fields the queue never asks for
 
 Document = dict[str, Any]
 Decide = Callable[[Dataset, datetime], Change | None]
@@ -68,7 +70,10 @@ class Rows(ABC):
 
     @abstractmethod
     def swap(self, old: Document, fields: Change) -> bool:
-        """Set fields if status, lease token and revision are still those of `old`; whether they were."""
+        """Set fields if status, lease token and revision are still those of `old`; whether they were.
+
+        In the same step a change of status is appended to the document's `audit`.
+        """
 
     @abstractmethod
     def waiting(self, now: datetime) -> list[Document]:
@@ -90,6 +95,14 @@ def fence(row: Document) -> str | None:
     """The token of a document's lease."""
     lease = row.get("lease")
     return str(lease["token"]) if isinstance(lease, Mapping) and "token" in lease else None
+
+
+def audited(old: Document, fields: Change) -> list[Document]:
+    """What a change appends to the audit log of its dataset: a line where the status is another one."""
+    if fields.get("status", old.get("status")) == old.get("status"):
+        return []
+    claim = (fence(fields) or fence(old) or "")[:8]
+    return [{"at": fields.get("updated_at"), "from": old.get("status"), "to": fields["status"], "claim": claim}]
 
 
 class Queue:
@@ -324,14 +337,17 @@ class MongoRows(Rows):
 
     @steady
     def read(self, uuid: str) -> Document | None:
-        return self._rows.find_one({"uuid": uuid}, {"files": 0})
+        return self._rows.find_one({"uuid": uuid}, HEAVY)
 
     @steady
     def swap(self, old: Document, fields: Change) -> bool:
         expected = {key: old.get(key) for key in ("_id", "status", "revision")}
         if token := fence(old):
             expected["lease.token"] = token
-        done = self._rows.update_one(expected, {"$set": fields})
+        update: Document = {"$set": fields}
+        if lines := audited(old, fields):
+            update["$push"] = {"audit": {"$each": lines, "$slice": -AUDITED}}
+        done = self._rows.update_one(expected, update)
         return done.modified_count == 1 or self._revision(old["uuid"]) == fields["revision"]
 
     def _revision(self, uuid: str) -> str | None:
@@ -369,5 +385,5 @@ class MongoRows(Rows):
         return Dataset.read(rows[0]).queued_at if rows else None
 
     def _find(self, match: Document, limit: int, *order: str) -> list[Document]:
-        found = self._rows.find(match, {"files": 0}, limit=limit)
+        found = self._rows.find(match, HEAVY, limit=limit)
         return list(found.sort([(key, ASCENDING) for key in order]) if order else found)

@@ -29,7 +29,7 @@ UNITS: Final = {
 }  # fmt: skip
 ENV_FILE: Final = "SCRAY_ENV_FILE"
 # set by the local stack for its own processes
-INTERNAL: Final = frozenset({ENV_FILE, "SCRAY_STACK_ID", "SCRAY_API_PORT_FILE"})
+INTERNAL: Final = frozenset({ENV_FILE, "SCRAY_STACK_ID", "SCRAY_API_PORT_FILE", "SCRAY_FAULTS"})
 
 
 def read_size(text: object) -> int:

@@ -1,20 +1,17 @@
-"""For tests: the queue in memory, a clock that is set by hand, and faults from a table, counted on disk."""
+"""For tests: the queue in memory, and a clock that is set by hand."""
 
 from __future__ import annotations
 
 import copy
-import os
 import threading
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import Random
 
 from scray.change import Change
 from scray.dataset import Dataset
-from scray.errors import Conflict, StorageError
-from scray.queue import Document, Queue, Rows, fence
+from scray.errors import Conflict
+from scray.queue import Document, Queue, Rows, audited, fence
 from scray.status import QUEUED, Status
 
 
@@ -39,6 +36,7 @@ class MemoryRows(Rows):
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
         self._rows: dict[str, Document] = {}
+        self.audit: defaultdict[str, list[Document]] = defaultdict(list)  # not in the documents, which stay small
         self._lock = threading.Lock()
 
     def now(self) -> datetime:
@@ -60,6 +58,7 @@ class MemoryRows(Rows):
             if present is None or _guard(present) != _guard(old):
                 return False
             self._rows[old["uuid"]] = present | fields
+            self.audit[old["uuid"]] += audited(old, fields)
             return True
 
     def remove(self, uuid: str) -> None:
@@ -102,33 +101,3 @@ class MemoryQueue(Queue):
         self.clock = clock or FakeClock()
         self.memory = MemoryRows(self.clock)
         super().__init__(self.memory, lease_seconds=lease_seconds, random=random)
-
-
-class Faults:
-    """What goes wrong at which visit of a point: `{"publish": {2: "die"}}` ends the process at the second
-    visit.
-
-    Visits are counted in files, so that a process started again goes on counting. "die" is `os._exit`, with
-    no clean-up, "fail" raises StorageError.
-    """
-
-    def __init__(self, folder: Path, table: Mapping[str, Mapping[int, str]]) -> None:
-        self._folder = folder
-        self._table = table
-
-    def visits(self, point: str) -> int:
-        path = self._folder / point
-        return path.stat().st_size if path.exists() else 0
-
-    def reach(self, point: str) -> None:
-        """Called where the fault may strike."""
-        fd = os.open(self._folder / point, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            os.write(fd, b".")
-        finally:
-            os.close(fd)
-        fault = self._table.get(point, {}).get(self.visits(point))
-        if fault == "die":
-            os._exit(9)
-        if fault == "fail":
-            raise StorageError(f"A fault was set at visit {self.visits(point)} of {point}.")

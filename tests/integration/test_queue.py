@@ -198,6 +198,8 @@ def test_a_broken_connection_repeats_nothing(database: Database[Document], break
     with pytest.raises(Conflict):
         queue.add({"uuid": "d"})
     assert queue.dataset("d").status is Status.CANCELLED
+    [line] = honest.find_one({"uuid": "d"})["audit"]  # type: ignore[index]
+    assert (line["from"], line["to"]) == ("conversion queued", "cancelled")
 
 
 def test_a_database_that_stays_away_is_an_error(database: Database[Document]) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from scray.change import Change
-from scray.errors import Conflict, StorageError
+from scray.errors import Conflict
 from scray.queue import TRIES, Document, Queue
-from scray.testing import FakeClock, Faults, MemoryQueue, MemoryRows
+from scray.testing import FakeClock, MemoryQueue, MemoryRows
 from tests.queue_contract import LEASE, QueueContract, Stage
 
 
@@ -85,16 +82,14 @@ def test_a_lost_adoption_is_nobodys() -> None:
     assert queue.adopt("driver") == []
 
 
-def test_faults_strike_at_their_visit_also_in_the_next_process(tmp_path: Path) -> None:
-    faults = Faults(tmp_path, {"step": {2: "fail", 3: "die"}})
-    faults.reach("step")
-    with pytest.raises(StorageError, match="visit 2 of step"):
-        Faults(tmp_path, {"step": {2: "fail"}}).reach("step")
-    child = os.fork()
-    if child == 0:
-        faults.reach("step")
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-    faults.reach("step")
-    assert faults.visits("step") == 4
-    assert faults.visits("other") == 0
+def test_every_change_of_status_is_one_line_of_the_audit_log() -> None:
+    queue = MemoryQueue()
+    queue.add({"uuid": "d", "status": "conversion queued"})
+    claim = queue.claim("driver")
+    assert claim is not None
+    assert queue.renew(claim)
+    assert queue.finish(claim)
+    assert not queue.finish(claim)
+    steps = [(line["from"], line["to"], line["claim"]) for line in queue.memory.audit["d"]]
+    mine = claim.token[:8]
+    assert steps == [("conversion queued", "converting", mine), ("converting", "done", mine)]
