@@ -6,12 +6,13 @@ import sys
 
 import typer
 
-from cluster.cli import app
+from cluster.commands import app
 
 HEAD = """# The command line
 
 Made by `make docs` from the help of the commands. Each takes `--json`: one JSON document on stdout and nothing else
-there. Exit code 0: done; 1: failed, with the reason and its code; 2: wrong usage. Progress goes to stderr.
+there. Exit code 0: done; 1: failed, with the reason and its code; 2: wrong usage; 130: interrupted by Ctrl-C, which is
+a document with the code `interrupted`. Progress goes to stderr.
 """
 
 

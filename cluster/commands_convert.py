@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster import show
+from cluster import ending, show
 from cluster.show import Json
 from scray.errors import BadParameter
 
@@ -75,7 +75,7 @@ def convert(
     with _executor(executor) as chosen, show.Progress(as_json=as_json) as progress:
         report = run(job, out, chosen, lambda at: _show(progress, out.name, at))
     document = summary(report)
-    show.result(document, _sentence(document), as_json=as_json)
+    ending.result(document, _sentence(document), as_json=as_json)
 
 
 def _show(progress: show.Progress, name: str, at: Progress) -> None:
@@ -162,9 +162,9 @@ def verify(
     document = {"ok": not problems, "problems": problems, "against": against and str(against)}
     compared = f" and equals {against}" if against else ""
     text = "\n".join(problems) or f"{folder} is whole{compared}"
-    show.result(document, text, as_json=as_json)
+    ending.result(document, text, as_json=as_json)
     if problems:
-        raise typer.Exit(show.EXIT_FAILED)
+        raise typer.Exit(ending.EXIT_FAILED)
 
 
 @show.command
@@ -173,7 +173,7 @@ def info(folder: Result, as_json: Json = False) -> None:
     from converters.info import info as look
 
     found = look(folder)
-    show.result(found, _described(found), as_json=as_json)
+    ending.result(found, _described(found), as_json=as_json)
 
 
 def _described(found: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster import show
+from cluster import ending, show
 from cluster.commands_convert import Param, Paths, Sensor, read_parameters
 from cluster.show import Json
 from cluster.state import DEFAULT_DATA, Data, api_address
@@ -53,7 +53,7 @@ def upload(
     with connect(data, api) as client, show.Progress(as_json=as_json) as progress:
         dataset = send(client, paths, {**fields, "parameters": read_parameters(param or [])}, progress)
         if not wait:
-            show.result({"dataset_uuid": dataset, "name": name}, dataset, as_json=as_json)
+            ending.result({"dataset_uuid": dataset, "name": name}, dataset, as_json=as_json)
             return
         follow(client, dataset, name, progress)
         outcome = client.dataset(dataset)
@@ -75,7 +75,7 @@ def cancel(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "",
     with connect(data, api) as client:
         dataset = client.status(identifier)["dataset_uuid"]
         client.cancel(f"upload_{dataset}")
-    show.result({"dataset_uuid": dataset, "cancelled": True}, f"{dataset} is being cancelled", as_json=as_json)
+    ending.result({"dataset_uuid": dataset, "cancelled": True}, f"{dataset} is being cancelled", as_json=as_json)
 
 
 def connect(data: Path, api: str) -> Client:
@@ -135,9 +135,9 @@ def _size(path: Path) -> int:
 
 def _report(outcome: dict[str, Any], *, as_json: bool) -> None:
     if read_status(outcome["status"]) is Status.DONE:
-        show.result(outcome, f"{outcome['uuid']} {outcome['name']}: {outcome['status']}", as_json=as_json)
+        ending.result(outcome, f"{outcome['uuid']} {outcome['name']}: {outcome['status']}", as_json=as_json)
         return
     reason = outcome.get("error_message") or f"The dataset is {outcome['status']}."
     code = outcome.get("error_code") or str(outcome["status"]).replace(" ", "-")
-    show.failed(code, reason, as_json=as_json, **outcome)
-    raise typer.Exit(show.EXIT_FAILED)
+    ending.failed(code, reason, as_json=as_json, **outcome)
+    raise typer.Exit(ending.EXIT_FAILED)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster import show
+from cluster import ending, show
 from cluster.commands_datasets import Address
 from cluster.show import Json
 from cluster.state import DEFAULT_DATA, Data, Places, State, read_state
@@ -25,7 +25,7 @@ def up(
     from cluster import stack
 
     def ready(state: State) -> None:
-        show.result(asdict(state), _where(asdict(state)), as_json=as_json)
+        ending.result(asdict(state), _where(asdict(state)), as_json=as_json)
 
     try:
         if detach:
@@ -45,7 +45,7 @@ def down(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
     from cluster import stack
 
     ran = stack.down(data)
-    show.result({"stopped": ran}, "stopped" if ran else f"no stack runs on {data}", as_json=as_json)
+    ending.result({"stopped": ran}, "stopped" if ran else f"no stack runs on {data}", as_json=as_json)
 
 
 @show.command
@@ -54,9 +54,9 @@ def status(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) 
     from cluster import observe
 
     found = observe.status(data, api)
-    show.result(found, observe.status_text(found), as_json=as_json)
+    ending.result(found, observe.status_text(found), as_json=as_json)
     if not found["healthy"]:
-        raise typer.Exit(show.EXIT_FAILED)
+        raise typer.Exit(ending.EXIT_FAILED)
 
 
 @show.command
@@ -67,9 +67,9 @@ def doctor(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) 
     checks = observe.doctor(data, api)
     document: dict[str, Any] = {"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
     text = "\n".join(f"{'ok  ' if check.ok else 'LOOK'}  {check.name}: {check.says}" for check in checks)
-    show.result(document, text, as_json=as_json)
+    ending.result(document, text, as_json=as_json)
     if not document["ok"]:
-        raise typer.Exit(show.EXIT_FAILED)
+        raise typer.Exit(ending.EXIT_FAILED)
 
 
 def _where(state: dict[str, Any]) -> str:

@@ -1,25 +1,21 @@
-"""How the command line speaks: results on stdout (text, or one JSON document), progress on stderr.
-
-Progress is bars on a terminal and plain lines elsewhere.
-"""
+"""How the command line speaks while it works: progress on stderr, as bars on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
 import functools
-import json
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Annotated, Any, ParamSpec, Self
 
 import typer
 
+from cluster import ending
 from scray.errors import BadParameter, BadRequest, InvalidField, ScrayError
 from scray.retry import explain
 
 P = ParamSpec("P")
-EXIT_FAILED, EXIT_USAGE = 1, 2
 USAGE_ERRORS = (BadParameter, BadRequest, InvalidField)
 LINE_SECONDS = 5.0
 
@@ -34,28 +30,15 @@ def command(body: Callable[P, None]) -> Callable[P, None]:
         try:
             body(*args, **kwargs)
         except ScrayError as error:
-            failed(error.code, error.message, as_json=bool(kwargs.get("as_json")))
-            raise typer.Exit(EXIT_USAGE if isinstance(error, USAGE_ERRORS) else EXIT_FAILED) from error
+            ending.failed(error.code, error.message, as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(ending.EXIT_USAGE if isinstance(error, USAGE_ERRORS) else ending.EXIT_FAILED) from error
         except BrokenPipeError:
             raise  # nobody listens any more
         except OSError as error:
-            failed(*explain(error), as_json=bool(kwargs.get("as_json")))
-            raise typer.Exit(EXIT_FAILED) from error
+            ending.failed(*explain(error), as_json=bool(kwargs.get("as_json")))
+            raise typer.Exit(ending.EXIT_FAILED) from error
 
     return run
-
-
-def failed(code: str, message: str, *, as_json: bool, **more: Any) -> None:
-    """Say what went wrong: reason and code."""
-    if as_json:
-        print(json.dumps({**more, "error": {"code": code, "message": message}}, default=str))
-    else:
-        print(f"{message} [{code}]", file=sys.stderr)
-
-
-def result(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the outcome of a command."""
-    print(json.dumps(document, default=str) if as_json else text, flush=True)
 
 
 def size(size_bytes: float) -> str:

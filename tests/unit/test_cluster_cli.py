@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ import tifffile
 from typer.testing import CliRunner
 
 from cluster import embedded, show
-from cluster.cli import app
 from cluster.clidocs import page
+from cluster.commands import app
 from cluster.commands_convert import read_parameters
 from scray.errors import BadParameter
 
@@ -109,6 +111,58 @@ def test_in_json_wrong_usage_is_a_document_too(tmp_path: Path) -> None:
         assert json.loads(done.stdout)["error"]["code"] == "usage"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 0.5, 1.0, 1.5, 2.0])
+def test_ctrl_c_at_any_moment_is_one_document_and_130(seconds: float, tmp_path: Path) -> None:
+    words = ["convert", str(SAMPLE), "--sensor", "TIFF", "--out", str(tmp_path / "out"), "--json"]
+    code = f"""
+import sys
+from cluster.cli import main
+sys.argv[1:] = {words!r}
+print("begins", file=sys.stderr, flush=True)
+main()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stderr
+        assert process.stderr.readline() == "begins\n"
+        time.sleep(seconds)  # not a wait for a state: any moment will do
+        for _ in range(3):  # people press it again
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    document = json.loads(out)
+    assert err == ""
+    if process.returncode == 0:  # it was faster
+        assert document["verified"]
+    else:
+        assert (process.returncode, document["error"]["code"]) == (130, "interrupted")
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("said", [False, True])
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_ctrl_c_adds_no_second_document(words: list[str], said: bool) -> None:
+    code = f"""
+import os, signal, sys
+from cluster import commands, ending
+from cluster.cli import main
+@commands.app.command()
+def one(as_json: bool = commands.commands_convert.typer.Option(False, "--json")):
+    if {said}:
+        ending.result({{"done": True}}, "done", as_json=as_json)
+    os.kill(os.getpid(), signal.SIGINT)
+sys.argv[1:] = ["one", *{words!r}]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    if words:
+        document = {"done": True} if said else {"error": {"code": "interrupted", "message": "Interrupted."}}
+        assert (json.loads(done.stdout), done.stderr) == (document, "")
+    else:
+        assert (done.stdout, done.stderr) == ("done\n" * said, "Interrupted. [interrupted]\n")
+
+
 def test_what_the_system_refuses_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     code, document = scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", tmp_path / "file" / "out")
@@ -168,7 +222,7 @@ def test_the_doctor_sees_a_key_that_others_can_read(tmp_path: Path, monkeypatch:
 def test_a_serial_conversion_loads_no_ray_no_server_no_database(tmp_path: Path) -> None:
     code = f"""
 import sys
-from cluster.cli import app
+from cluster.commands import app
 try:
     app(["convert", {str(SAMPLE)!r}, "--sensor", "TIFF", "--out", {str(tmp_path / "out")!r}])
 except SystemExit as end:
