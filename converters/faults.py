@@ -16,6 +16,7 @@ _STORAGE_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EMFILE
 
 
 _CUT = re.compile(r"truncated file: eof = (\d+),.*stored_eof = (\d+)")  # what HDF5 says of a file that ends too early
+_MEND = "end the recording, or mend the file with `h5clear -s`, and upload it again."
 
 
 @contextmanager
@@ -34,6 +35,8 @@ def reading(name: str, kind: str) -> Iterator[None]:
             raise StorageError(f"Reading {name} failed: {error.strerror}.") from error
         if cut := _CUT.search(str(error)):
             raise TruncatedInput(f"{name} is cut short: it has {cut[1]} of {cut[2]} bytes.") from error
+        if "already open for write" in str(error):
+            raise BadInput(f"{name} was never closed by the program that wrote it: {_MEND}") from error
         raise BadInput(f"{name} cannot be read as {kind}: {_sentence(error)}") from error
     except Exception as error:
         raise BadInput(f"{name} cannot be read as {kind}: {_sentence(error)}") from error

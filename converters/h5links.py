@@ -34,6 +34,8 @@ from scray.errors import (
 MAX_HOPS = 32
 MAX_FILES = 512
 MAX_SOURCES = 100_000
+SPARSE_BYTES = 1 << 30
+MAX_RATIO = 100_000  # zeros packed by the best filter are a few ten thousand times smaller
 CACHE_BYTES = 1 << 20  # boxes follow chunks, so the chunk cache has nothing to keep
 _FILTER_NAMES = {
     305: "LZO",
@@ -146,6 +148,7 @@ class H5Store:
         if depth > MAX_HOPS:
             raise HostileInput(f"{found.file}: the virtual dataset {found.path} refers to itself.")
         _check_filters(found)
+        _check_written(found)
         self._check_external(found, depth)
         if found.item.is_virtual:
             for source, whole in self.sources(found):
@@ -255,6 +258,20 @@ def _check_filters(found: Found) -> None:
     if missing:
         raise MissingFilter(
             f"{found.file}:{found.path} is compressed with HDF5 {', '.join(missing)}, which is not available."
+        )
+
+
+def _check_written(found: Found) -> None:
+    """Raise where next to nothing of a large array was ever written: no filter packs that well."""
+    item = found.item
+    if not item.chunks:
+        return
+    declared = int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
+    stored = item.id.get_storage_size()
+    if declared > SPARSE_BYTES and stored < declared // MAX_RATIO:
+        raise TooLarge(
+            f"{found.file}:{found.path} declares {declared} bytes, of which {stored} were ever written. "
+            "Shrink it to what was measured and upload it again."
         )
 
 

@@ -83,7 +83,7 @@ def _visit(store: H5Store, node: Node, tree: Tree, seen: set[tuple[str, int]]) -
 
 def _keys(node: Node) -> list[str]:
     with reading(f"{node.found.file}:{node.path}", "HDF5"):
-        return sorted(islice(node.found.item, MAX_OBJECTS + 1))
+        return sorted(islice(node.found.item, MAX_OBJECTS + 1), key=str)  # what is no UTF-8 comes as bytes
 
 
 def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str, int]]) -> list[Node]:
@@ -107,15 +107,26 @@ def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str
 
 def _note_dataset(node: Node, tree: Tree) -> None:
     try:
-        dtype, shape = node.found.item.dtype, node.found.item.shape
+        why = _no_numbers(node.found.item)
     except Exception as error:
         tree.refused.append(f"{node.path}: unreadable type ({error})")
         return
-    if shape is not None and is_numeric(dtype) and 0 not in shape:
+    if not why:
         tree.datasets.append(node)
     else:
         missing = "".join(f", {name} is not available" for name in missing_filters(node.found.item))
-        tree.refused.append(f"{node.path}: {'empty' if shape is None or 0 in shape else type_name(dtype)}{missing}")
+        tree.refused.append(f"{node.path}: {why}{missing}")
+
+
+def _no_numbers(item: Any) -> str:
+    """What a dataset holds instead of numbers; "" where it holds some. Matlab keeps text and the sizes of empty
+    arrays as integers.
+    """
+    if item.shape is None or 0 in item.shape or attribute(item, "MATLAB_empty") is not None:
+        return "empty"
+    if text(attribute(item, "MATLAB_class")) == "char":
+        return "text"
+    return "" if is_numeric(item.dtype) else type_name(item.dtype)
 
 
 def _tell(node: Node, tree: Tree) -> None:
@@ -155,9 +166,12 @@ def attribute(item: Any, name: str) -> Any:
 
 
 def text(value: Any) -> str:
-    """A string attribute, however it was written: bytes, text, or an array of one of them."""
-    values = texts(value)
-    return values[0] if values else ""
+    """A string attribute, however it was written: bytes, text, or an array whose first it is."""
+    if isinstance(value, np.ndarray):
+        value = value.reshape(-1)[0] if value.size else ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    return "" if value is None else str(value).strip()
 
 
 def texts(value: Any) -> list[str]:

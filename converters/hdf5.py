@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from converters.faults import check_size, reading
@@ -18,20 +19,21 @@ from converters.h5links import Found, H5Store, check_dataset
 from converters.h5walk import Node, Tree, attribute, attributes, text, walk
 from converters.joined import JoinedReader, join
 from converters.nxsignals import axes_of, default_signal, largest
-from converters.samples import Part, parts, take
+from converters.samples import Part, left_out, parts, take
 from converters.volume import Array, Box, Reader, Source, Volume, roles_for
 from scray.errors import BadParameter, EmptyInput, MissingSource, MixedInput, NothingToConvert, ScrayError
 
 FORMAT = "hdf5"
 MAX_MASTERS = 64
+EXCHANGE = "/exchange/data"  # Data Exchange 1.0, section "The exchange group"
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     """The principal dataset of the file, or those that `dataset` names.
 
-    Principal is what NeXus attributes call the default signal; else the dataset of most samples, where one with more
-    axes wins over one that is up to 16 times larger. The others are listed in the metadata. Of several files, the
-    master that refers to others counts; where none does, each file is one time step.
+    Principal is what NeXus attributes call the default signal, or Data Exchange its data; else the dataset of most
+    samples, where one with more axes wins over one that is up to 16 times larger. The others are listed in the
+    metadata. Of several files, the master that refers to others counts; where none does, each file is one time step.
     """
     return joined(root, files, lambda name: _probe_one(root, name, files, parameters))
 
@@ -111,7 +113,8 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     signal = default_signal(store, tree)
     if signal is not None:
         return signal
-    found = largest(tree.datasets) if tree.datasets else None
+    exchanged = [node for node in tree.datasets if node.path == EXCHANGE and axes_of(node) > 1]
+    found = exchanged[0] if exchanged else largest(tree.datasets) if tree.datasets else None
     if tree.broken and (found is None or axes_of(found) < 2):
         raise next(iter(tree.broken.values()))
     if found is None:
@@ -147,10 +150,26 @@ def source_of(
         "not_numeric": tree.refused[:1000],
         "broken_links": dict(list(broken.items())[:1000]),
     }
-    return Source(FORMAT, tuple(volumes), metadata=metadata, notes=(*notes, *_left_out(store, name, tree, files)))
+    notes += _other_columns(nodes) + _other_datasets(tree, chosen) + _other_files(store, name, tree, files)
+    return Source(FORMAT, tuple(volumes), metadata=metadata, notes=tuple(notes))
 
 
-def _left_out(store: H5Store, name: str, tree: Tree, files: tuple[str, ...]) -> list[str]:
+def _other_columns(nodes: list[Node]) -> list[str]:
+    told = {node.path: left_out(node.found.item.dtype) for node in nodes}
+    return [f"Columns of {path} that hold no numbers: {', '.join(cols[:30])}." for path, cols in told.items() if cols]
+
+
+def _other_datasets(tree: Tree, chosen: set[str]) -> list[str]:
+    """The larger ones among the datasets that are not converted."""
+    rest = [n for n in tree.datasets if n.path not in chosen and axes_of(n) > 1]
+    if not rest:
+        return []
+    largest_first = sorted(rest, key=lambda n: -n.samples)[:10]
+    told = ", ".join(f"{n.path} {n.shape}" for n in largest_first)
+    return [f"{len(rest)} other arrays are not converted; the parameter dataset names one. The largest: {told}."]
+
+
+def _other_files(store: H5Store, name: str, tree: Tree, files: tuple[str, ...]) -> list[str]:
     used = {name, *store.opened, *(node.found.file for node in tree.datasets)}
     rest = [file for file in files if file not in used]
     return [f"{name} was converted; not part of it: {', '.join(rest[:20])}."] if rest else []
@@ -162,28 +181,42 @@ def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volu
     what = f"{name}:{node.path}"
     check_size(what, math.prod(item.shape), item.dtype.itemsize)
     store.check_samples(node.found)
-    shape = tuple(int(n) for n in item.shape) or (1,)
-    component = len(shape) - 1 if _is_colour(item, shape) else None
+    outer = tuple(int(n) for n in item.shape) or (1,)
     chunks, compressed = storage_of(store, node.found)
-    return [
-        Volume(
-            format=FORMAT,
-            files=(name,),
-            selector=node.path + part.suffix,
-            name=node.path.rsplit("/", 1)[-1] + part.suffix,
-            dataset=dataset,
-            source_shape=shape,
-            source_axes=_axis_names(item, shape),
-            roles=roles_for(shape, component_axis=component),
-            source_dtype=str(item.dtype),
-            dtype=part.dtype,
-            chunks=chunks,
-            compressed=compressed,
-            attributes=attributes(item),
-            options={"path": node.path, "fields": list(part.path), "plane": part.plane},
+    about = attributes(item)
+    found = []
+    for part in parts(item.dtype, what):
+        shape = outer + part.inner
+        found.append(
+            Volume(
+                format=FORMAT,
+                files=(name,),
+                selector=node.path + part.suffix,
+                name=node.path.rsplit("/", 1)[-1] + part.suffix,
+                dataset=dataset,
+                source_shape=shape,
+                source_axes=_axis_names(item, shape),
+                roles=roles_for(shape, component_axis=len(shape) - 1 if _is_colour(item, shape) else None),
+                source_dtype=str(item.dtype),
+                dtype=part.dtype,
+                chunks=chunks + part.inner,
+                compressed=compressed,
+                attributes=about,
+                options={"path": node.path, **part_options(part)},
+            )
         )
-        for part in parts(item.dtype, what)
-    ]
+    return found
+
+
+def part_options(part: Part) -> dict[str, Any]:
+    """What `part_of` needs to find a part again."""
+    return {"fields": list(part.path), "plane": part.plane, "inner": list(part.inner)}
+
+
+def part_of(volume: Volume) -> Part:
+    """The part of its source array that a volume is."""
+    options = volume.options
+    return Part("", volume.dtype, tuple(options["fields"]), options["plane"], tuple(options["inner"]))
 
 
 def _is_colour(item: Any, shape: tuple[int, ...]) -> bool:
@@ -229,8 +262,7 @@ class H5Reader(Reader):
     def __init__(self, root: Path, volume: Volume) -> None:
         super().__init__(root, volume)
         self._store = H5Store(root)
-        options = volume.options
-        self._part = Part("", volume.dtype, tuple(options["fields"]), options["plane"])
+        self._part = part_of(volume)
         try:
             self._item = self._find(volume)
         except BaseException:
@@ -243,7 +275,7 @@ class H5Reader(Reader):
             found = self._store.find(volume.files[0], path)
             check_dataset(found)
             self._store.check_samples(found)
-            if (tuple(found.item.shape) or (1,)) != volume.source_shape:
+            if (tuple(found.item.shape) or (1,)) + self._part.inner != volume.source_shape:
                 raise MixedInput(f"{volume.files[0]}:{path} has changed since it was planned.")
             return found.item
 
@@ -251,15 +283,24 @@ class H5Reader(Reader):
         """The samples of a box in source axes, exactly."""
         name = f"{self.volume.files[0]}:{self.volume.options['path']}"
         shape = tuple(stop - start for start, stop in box)
-        selection = tuple(slice(start, stop) for start, stop in box) if self._item.shape else ()
+        at = tuple(slice(start, stop) for start, stop in box)
+        outer = len(box) - len(self._part.inner)
+        selection = at[:outer] if self._item.shape else ()
         with reading(name, "HDF5"):
-            if self._part.path:
-                columns = self._item.fields(self._part.path[0])[selection]
-                rest = Part("", self._part.dtype, self._part.path[1:], self._part.plane)
-                return take(np.asarray(columns), rest).reshape(shape)
-            stored = np.empty(shape, self._item.dtype.newbyteorder("<"))
-            self._item.read_direct(stored.reshape(self._item.shape and shape), selection)
-            return take(stored, self._part)
+            if self._plain:
+                stored = np.empty(shape, self._item.dtype.newbyteorder("<"))
+                self._item.read_direct(stored.reshape(self._item.shape and shape), selection)
+                return take(stored, self._part)
+            item, part = self._item, self._part
+            if part.path:  # the other columns stay where they are
+                item, part = item.fields(part.path[0]), replace(part, path=part.path[1:])
+            whole = take(np.asarray(item[selection]), part).reshape(*shape[:outer], *part.inner)
+            return whole[(slice(None),) * outer + at[outer:]].reshape(shape)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether these are numbers that HDF5 itself brings into our byte order."""
+        return self._item.dtype.kind in "iufbc" and self._item.id.get_type().get_class() != h5py.h5t.BITFIELD
 
     def close(self) -> None:
         self._store.close()

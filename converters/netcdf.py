@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # before the NetCDF library brings its own HDF5
 
@@ -24,10 +25,10 @@ from converters import cdfheader, hdf5
 from converters.faults import check_size, reading
 from converters.h5links import Found, H5Store
 from converters.h5walk import attribute, walk
-from converters.hdf5 import paths_of, storage_of
+from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
 from converters.ncvars import Variable, attributes, coordinates, data_variables, time_axis, variables
-from converters.samples import Part, parts, take, type_name
+from converters.samples import left_out, parts, take, type_name
 from converters.sniff import kind_of
 from converters.volume import Array, Box, Reader, Source, Volume, roles_for
 from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
@@ -152,10 +153,11 @@ def _volumes(
     """One variable as volumes: one, or one a column of a table."""
     what = f"{name}:{variable.path}"
     check_size(what, math.prod(variable.shape), variable.dtype.itemsize)
-    shape = variable.shape or (1,)
+    outer = variable.shape or (1,)
     found = _as_hdf5(store, name, variable) if store else None
-    chunks, compressed = storage_of(store, found) if store and found else ((1,) * (len(shape) - 1) + shape[-1:], False)
+    chunks, compressed = storage_of(store, found) if store and found else ((1,) * (len(outer) - 1) + outer[-1:], False)
     dtype = found.item.dtype if found else variable.dtype
+    time = time_axis(variable, axes)
     return [
         Volume(
             format=hdf5.FORMAT if found else FORMAT,
@@ -163,15 +165,15 @@ def _volumes(
             selector=variable.path + part.suffix,
             name=variable.name + part.suffix,
             dataset=dataset,
-            source_shape=shape,
-            source_axes=_axis_names(variable.dims) or ("x",),
-            roles=roles_for(shape, time_axis=time_axis(variable, axes)),
+            source_shape=outer + part.inner,
+            source_axes=(_axis_names(variable.dims) or ("x",)) + tuple(f"element{i}" for i in range(len(part.inner))),
+            roles=roles_for(outer + part.inner, time_axis=time),
             source_dtype=str(variable.dtype),
             dtype=part.dtype,
-            chunks=chunks,
+            chunks=chunks + part.inner,
             compressed=compressed,
             attributes=variable.attributes,
-            options={"path": f"/{variable.path}", "fields": list(part.path), "plane": part.plane},
+            options={"path": f"/{variable.path}", **part_options(part)},
         )
         for part in parts(dtype, what)
     ]
@@ -206,6 +208,10 @@ def _notes(every: list[Variable], chosen: list[Variable]) -> tuple[str, ...]:
         v.path for v in chosen if str(v.attributes.get("_Unsigned", "")).lower() == "true" and v.dtype.kind == "i"
     ]
     notes = [f"Variables that were left out: {', '.join(told)}."] if told else []
+    tables = {v.path: left_out(v.dtype) for v in chosen}
+    notes += [
+        f"Columns of {path} that hold no numbers: {', '.join(cols[:30])}." for path, cols in tables.items() if cols
+    ]
     if unsigned:
         notes.append(f"Stored as signed, meant as unsigned (_Unsigned), kept as stored: {', '.join(unsigned[:30])}.")
     return tuple(notes)
@@ -231,13 +237,13 @@ class NetCDFReader(Reader):
 
     def __init__(self, root: Path, volume: Volume) -> None:
         super().__init__(root, volume)
-        self._part = Part("", volume.dtype, tuple(volume.options["fields"]), volume.options["plane"])
+        self._part = part_of(volume)
         self._opened = _opened(root, volume.files[0])
         dataset = self._opened.__enter__()
         try:
             with reading(volume.files[0], "NetCDF"):
                 self._item = dataset[volume.options["path"]]
-            if (tuple(self._item.shape) or (1,)) != volume.source_shape:
+            if (tuple(self._item.shape) or (1,)) + self._part.inner != volume.source_shape:
                 raise MixedInput(f"{volume.files[0]}:{volume.selector} has changed since it was planned.")
         except BaseException:
             self.close()
@@ -245,9 +251,13 @@ class NetCDFReader(Reader):
 
     def read_source(self, box: Box) -> Array:
         """The samples of a box in source axes, exactly."""
-        selection = tuple(slice(start, stop) for start, stop in box) if self._item.shape else ...
+        at = tuple(slice(start, stop) for start, stop in box)
+        outer = len(box) - len(self._part.inner)
+        shape = tuple(stop - start for start, stop in box)
         with reading(f"{self.volume.files[0]}:{self.volume.selector}", "NetCDF"):
-            return take(self._item[selection], self._part).reshape([stop - start for start, stop in box])
+            stored = np.asarray(self._item[at[:outer] if self._item.shape else ...])
+            whole = take(stored, self._part).reshape(*shape[:outer], *self._part.inner)
+            return whole[(slice(None),) * outer + at[outer:]].reshape(shape)
 
     def close(self) -> None:
         self._opened.__exit__(None, None, None)

@@ -86,7 +86,7 @@ def _signal(store: H5Store, tree: Tree, group: Node) -> Node | None:
 def _classic_signals(store: H5Store, group: Node) -> list[str]:
     """The datasets marked signal=1, as files before 2014 do it."""
     marked = []
-    for key in sorted(group.found.item)[:1000]:
+    for key in sorted(group.found.item, key=str)[:1000]:
         try:
             found = store.find(group.found.file, f"{group.found.path}/{key}")
         except ScrayError:

@@ -1,12 +1,13 @@
 """How the samples of a source become samples that IDX can hold: exactly, or not at all.
 
 Integers and float32/float64 stay as they are (little-endian), bool becomes uint8, float16 becomes float32 (exact),
-complex becomes two arrays, compound becomes one array a numeric field. Everything else is refused by name.
+complex becomes two arrays, compound becomes one array a numeric field, elements that are arrays themselves become
+further axes. Everything else is refused by name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,28 @@ _WIDENED = {"|b1": "|u1", "<f2": "<f4"}
 
 @dataclass(frozen=True)
 class Part:
-    """One array made of a source array: `path` leads through compound fields, then "re" or "im" of a complex one."""
+    """One array made of a source array: `path` leads through compound fields, then "re" or "im" of a complex one.
+
+    `inner` is the shape of an element: axes behind those of the source array.
+    """
 
     suffix: str
     dtype: str
     path: tuple[str, ...] = ()
     plane: str = ""
+    inner: tuple[int, ...] = ()
 
 
 def parts(dtype: np.dtype[Any], what: str) -> tuple[Part, ...]:
-    """The arrays that hold every sample of this type exactly; raises Unsupported, naming `what` and the type."""
+    """The arrays that hold every number of this type exactly; raises Unsupported, naming `what` and the type.
+
+    Columns of a table that are no numbers have no part: `left_out` names them.
+    """
     if dtype.names is not None:
-        return _fields(dtype, what)
+        return _columns(dtype, what)
+    if dtype.subdtype is not None:
+        base, inner = dtype.subdtype
+        return tuple(replace(part, inner=(*inner, *part.inner)) for part in parts(base, what))
     little = dtype.newbyteorder("<").str
     if dtype.kind == "c" and dtype.itemsize in (8, 16):
         half = f"<f{dtype.itemsize // 2}"
@@ -42,21 +53,31 @@ def parts(dtype: np.dtype[Any], what: str) -> tuple[Part, ...]:
     raise Unsupported(f"{what} holds samples of type {type_name(dtype)}, which cannot be converted exactly.")
 
 
-def _fields(dtype: np.dtype[Any], what: str) -> tuple[Part, ...]:
-    assert dtype.names is not None
-    assert dtype.fields is not None
+def _columns(dtype: np.dtype[Any], what: str) -> tuple[Part, ...]:
     found: list[Part] = []
-    refused: list[str] = []
-    for name in dtype.names:
-        try:
-            inner = parts(dtype.fields[name][0], f"{what}, field {name}")
-        except Unsupported:
-            refused.append(f"{name} ({type_name(dtype.fields[name][0])})")
-            continue
-        found += [Part(f"_{name}{p.suffix}", p.dtype, (name, *p.path), p.plane) for p in inner]
-    if refused or not found:
-        raise Unsupported(f"{what} is a table with columns that cannot be converted exactly: {', '.join(refused[:8])}.")
+    for name, kind in _fields(dtype):
+        if is_numeric(kind):
+            found += [
+                replace(part, suffix=f"_{name}{part.suffix}", path=(name, *part.path)) for part in parts(kind, what)
+            ]
+    if not found:
+        raise Unsupported(f"{what} is a table without a column of numbers: {', '.join(left_out(dtype)[:8])}.")
     return tuple(found)
+
+
+def _fields(dtype: np.dtype[Any]) -> list[tuple[str, np.dtype[Any]]]:
+    return [(name, dtype[name]) for name in dtype.names or ()]
+
+
+def left_out(dtype: np.dtype[Any], prefix: str = "") -> list[str]:
+    """The columns of a table, and of the tables in it, that hold no numbers, with their types."""
+    found: list[str] = []
+    for name, kind in _fields(dtype):
+        if kind.names is not None:
+            found += left_out(kind, f"{prefix}{name}.")
+        elif not is_numeric(kind):
+            found.append(f"{prefix}{name} ({type_name(kind)})")
+    return found
 
 
 def is_numeric(dtype: np.dtype[Any]) -> bool:
@@ -69,7 +90,7 @@ def is_numeric(dtype: np.dtype[Any]) -> bool:
 
 
 def take(array: NDArray[Any], part: Part) -> NDArray[Any]:
-    """The samples of one part, in its dtype and byte order; bits are kept, NaN payloads too."""
+    """The samples of one part, in its dtype and byte order, with its inner axes; bits are kept, NaN payloads too."""
     for name in part.path:
         array = array[name]
     if part.plane:
