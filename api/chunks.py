@@ -13,12 +13,23 @@ from pathlib import Path
 
 from api.backend import Backend
 from scray.catalog import RECEIVING, Document
-from scray.errors import BadRequest, ChunkBusy, ChunkDiffers, ChunkMismatch, InvalidField, NotFound, SessionExpired
+from scray.errors import (
+    BadRequest,
+    ChunkBusy,
+    ChunkDiffers,
+    ChunkMismatch,
+    Conflict,
+    InvalidField,
+    NotFound,
+    SessionExpired,
+)
 from scray.sessions import chunk_span
 from scray.spans import Span
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 FLOCK = "hhqqi4x"  # struct flock of <fcntl.h>: type, whence, start, length, pid (which must be 0)
+READ_BYTES = 1 << 20
+HINT_BYTES = 1 << 24  # what a killed server may cost of a chunk, at most
 CODES = {"cancelled": NotFound, SessionExpired.code: SessionExpired}
 
 
@@ -36,39 +47,51 @@ class ChunkArrival:
 
     Promise: when `finish` has returned, the chunk is on disk, flushed, with its digest recorded. A chunk that was so
     before is hashed and dropped; a new one is written while its range of the file is locked, which the kernel sees
-    to: for all processes, until `release` or the death of this one.
+    to: for all processes, until `release` or the death of this one. What came of a chunk that broke off stays in the
+    file; a request that begins at `offset` goes on behind it, and `finish` proves the whole.
     """
 
-    def __init__(self, backend: Backend, upload_id: str, index: int) -> None:
+    def __init__(self, backend: Backend, upload_id: str, index: int, offset: int = 0) -> None:
         self._backend = backend
         self._record = backend.sessions.get(upload_id)
         self.index = index
-        self._span = self._find_span()
+        self._span = chunk_span(self._record, find_chunk(self._record, index))
         self._digest = hashlib.sha256()
-        self._size = 0
+        self._size = self._hinted = 0
         self._fd = -1
-        self._known = backend.sessions.digest(upload_id, index)
+        self._known, _ = backend.sessions.chunk(upload_id, index)
         if self._known is None:
-            self._take_place()
+            self._take_place(offset)
+        elif offset:
+            raise Conflict(f"Chunk {index} was received already.")
 
-    def _find_span(self) -> Span:
-        if not 0 <= self.index < self._record["total_chunks"]:
-            raise BadRequest(f"Invalid chunk index: the chunks are 0 to {self._record['total_chunks'] - 1}.")
-        return chunk_span(self._record, self.index)
-
-    def _take_place(self) -> None:
+    def _take_place(self, offset: int) -> None:
         """The place of a chunk that is new: locked, and looked at once more, as it may just have been filled."""
         _check_open(self._record)
         try:
-            self._fd = os.open(self._backend.part(self._record["_id"]), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            self._fd = os.open(self._backend.part(self._record["_id"]), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             lock_range(self._fd, self._span)
-            self._known = self._backend.sessions.digest(self._record["_id"], self.index)
+            self._known, here = self._backend.sessions.chunk(self._record["_id"], self.index)
+            if offset:
+                self._go_on(offset, here)
         except FileNotFoundError as error:
             self.release()
             raise NotFound("Upload session not found") from error
         except BaseException:
             self.release()
             raise
+
+    def _go_on(self, offset: int, here: int) -> None:
+        """Take in what an earlier request has left in the file. Raises Conflict."""
+        if self._known is not None or not 0 < offset <= here:
+            raise Conflict(f"Of chunk {self.index} there are {here} bytes; ask how many before you go on.")
+        while self._size < offset:
+            data = os.pread(self._fd, min(READ_BYTES, offset - self._size), self._span.start + self._size)
+            if not data:
+                raise Conflict(f"Chunk {self.index} is shorter than it was.")
+            self._digest.update(data)
+            self._size += len(data)
+        self._hinted = offset
 
     # --- the sink of the form ------------------------------------------------------------------------
 
@@ -82,16 +105,28 @@ class ChunkArrival:
         if self._known is None:
             write_all(self._fd, data, self._span.start + self._size)
         self._size += len(data)
+        if self._size - self._hinted >= HINT_BYTES and self._size < self._span.size:
+            self.leave_hint()
 
     def close(self) -> None:
         """More of the form may follow."""
 
     # --- the end -------------------------------------------------------------------------------------
 
+    def leave_hint(self) -> None:
+        """Note how much of the chunk is here, for a request that goes on behind it."""
+        if self._known is None and self._size > self._hinted:
+            self._backend.sessions.hint(self._record["_id"], self.index, self._size)
+            self._hinted = self._size
+
     def finish(self, promised: str | None) -> Acknowledged:
         """All bytes are here; `promised` is their SHA-256 in hex. Raises ChunkMismatch, ChunkDiffers, NotFound."""
         digest = self._digest.hexdigest()
-        self._check(digest, promised)
+        try:
+            self._check(digest, promised)
+        except ChunkMismatch:
+            self._forget_hint()
+            raise
         if self._known is None:
             self._keep(digest)
         elif self._known != digest:
@@ -108,6 +143,12 @@ class ChunkArrival:
         if promised is not None and not hmac.compare_digest(digest, read_sha256(promised)):
             raise ChunkMismatch(f"Chunk hash mismatch: chunk {self.index} is not what was sent; send it again.")
 
+    def _forget_hint(self) -> None:
+        """Nobody shall go on behind bytes that turned out wrong."""
+        if self._known is None and self._hinted:
+            self._backend.sessions.hint(self._record["_id"], self.index, 0)
+            self._hinted = self._size
+
     def _keep(self, digest: str) -> None:
         os.fdatasync(self._fd)
         record = self._backend.sessions.record_chunk(self._record, self.index, digest, self._size)
@@ -120,6 +161,13 @@ class ChunkArrival:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def find_chunk(record: Document, index: int) -> int:
+    """The index of a chunk that the session has. Raises BadRequest."""
+    if not 0 <= index < record["total_chunks"]:
+        raise BadRequest(f"Invalid chunk index: the chunks are 0 to {record['total_chunks'] - 1}.")
+    return index
 
 
 def read_sha256(text: str) -> str:

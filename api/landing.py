@@ -24,9 +24,15 @@ NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 
 
 def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
-    """Bring an upload that gets no more bytes to its end; returns what it failed with, if it did."""
+    """Bring an upload that gets no more bytes to its end; returns what it failed with, if it did.
+
+    A session whose file cannot be placed (its name is taken) is not over: its bytes wait for another try.
+    """
     job_id, uuid = record["_id"], record["dataset_uuid"]
     error = _place(backend, record) if record["state"] == PLACING else error_of(record)
+    if record["state"] == PLACING and error is not None and record.get("session") == BY_CHUNKS:
+        backend.sessions.keep_unplaced(job_id)
+        return error
     backend.part(job_id).unlink(missing_ok=True)
     lonely = error is not None and not backend.uploads.stored(uuid)
     failed = error if lonely else None
@@ -73,7 +79,8 @@ def _place(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
         if land(backend.part(job_id), root, PurePosixPath(path), record["root"]):
             backend.catalog.add_file(uuid, _entry(root / path, record))
     except ScrayError as error:
-        end_failed(backend, record, error)
+        if record.get("session") != BY_CHUNKS:
+            end_failed(backend, record, error)
         return error
     backend.uploads.end(job_id, PLACING, STORED, {})
     return None
@@ -105,7 +112,8 @@ def _is_same(part: Path, root: Path, path: PurePosixPath, digest: str, error: OS
     if target.is_file() and not target.is_symlink():
         if part.exists() and target.samefile(part):
             return True
-        if digest_file(root, str(path)).root == digest:
+        as_long = part.exists() and target.stat().st_size == part.stat().st_size
+        if digest and as_long and digest_file(root, str(path)).root == digest:
             return False
     raise Conflict(
         f"The dataset already has another '{path}'; send the file under another name, or as a new dataset."

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator, BaseModel, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
 from api.about import DAY_SECONDS, SOURCES
 from api.backend import Backend
 from api.body import Body
-from api.chunks import Acknowledged, ChunkArrival
+from api.chunks import Acknowledged, ChunkArrival, find_chunk
 from api.forms import Form
 from api.jobs import Message
 from api.once import read_key
-from api.sessions import NewSession, begin, cancel, complete
+from api.sessions import NewSession, begin, cancel, complete, read_hash
 from api.state import BackendOf
 from scray.catalog import Document
-from scray.errors import InvalidField
-from scray.sessions import missing
+from scray.errors import InvalidField, TimedOut
+from scray.sessions import chunk_span, missing
 from scray.spans import CHUNK_BYTES
 
 MEBIBYTE = 1 << 20
 TEBIBYTE = 1 << 40
 CHUNK_FIELD = "chunk"
+BROKEN = (ClientDisconnect, TimedOut, asyncio.CancelledError)
 CHUNK_NAMES = frozenset({"chunk_hash", "upload_id", "chunk_number"})
 
 router = APIRouter(tags=["large files"])
@@ -68,6 +71,13 @@ class Resume(BaseModel):
     file_size: int
 
 
+class ChunkHere(BaseModel):
+    """Whether a chunk was acknowledged; and if not, behind which of its bytes a `PUT` may go on (`offset`)."""
+
+    received: bool
+    received_bytes: int
+
+
 class Completed(BaseModel):
     """The file has its place; its chunks are compared with what is on the disk before it is converted."""
 
@@ -92,7 +102,16 @@ class LargeLimits(BaseModel):
     recommended_for_files_larger_than_mb: int
 
 
-class SessionId(BaseModel):
+class Ending(BaseModel):
+    """What may be said of a file only at its end: its SHA-256 in hex, if it was not known at the beginning; and another
+    name, if the dataset has a file of its own under the first one.
+    """
+
+    file_hash: Annotated[str, AfterValidator(read_hash)] | None = None
+    filename: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+
+
+class EndingOf(Ending):
     upload_id: str
 
 
@@ -165,16 +184,36 @@ async def send_chunk(upload_id: str, chunk_index: int, request: Request, backend
 
 @router.put("/api/upload/large/chunk/{upload_id}/{chunk_index}")
 async def put_chunk(
-    upload_id: str, chunk_index: int, request: Request, backend: BackendOf, chunk_hash: str | None = None
+    upload_id: str,
+    chunk_index: int,
+    request: Request,
+    backend: BackendOf,
+    chunk_hash: str | None = None,
+    offset: Annotated[int, Query(ge=0)] = 0,
 ) -> ChunkStored:
-    """Send one chunk as the whole body, which is quicker; its digest in `Content-Digest` or as `chunk_hash`."""
+    """Send one chunk as the whole body, which is quicker; its digest in `Content-Digest` or as `chunk_hash`.
+
+    A chunk that broke off goes on at `offset`; `chunk_hash` is always that of the whole chunk.
+    """
     body = Body(request)
-    chunk = await run_in_threadpool(ChunkArrival, backend, upload_id, chunk_index)
+    chunk = await run_in_threadpool(ChunkArrival, backend, upload_id, chunk_index, offset)
     try:
         await body.pour(chunk.write)
         return _stored(await run_in_threadpool(chunk.finish, chunk_hash))
+    except BROKEN:
+        await asyncio.shield(run_in_threadpool(chunk.leave_hint))
+        raise
     finally:
         chunk.release()
+
+
+@router.get("/api/upload/large/chunk/{upload_id}/{chunk_index}")
+def look_at_chunk(upload_id: str, chunk_index: int, backend: BackendOf) -> ChunkHere:
+    """How much of one chunk is here."""
+    record = backend.sessions.get(upload_id)
+    digest, size = backend.sessions.chunk(upload_id, find_chunk(record, chunk_index))
+    whole = chunk_span(record, chunk_index).size
+    return ChunkHere(received=digest is not None, received_bytes=whole if digest else size)
 
 
 @router.post("/api/upload/chunk", openapi_extra=chunk_schema("upload_id", "chunk_number"))
@@ -225,9 +264,10 @@ def resume(upload_id: str, backend: BackendOf) -> Resume:
 
 
 @router.post("/api/upload/large/complete/{upload_id}")
-def complete_large(upload_id: str, backend: BackendOf) -> Completed:
+def complete_large(upload_id: str, backend: BackendOf, said: Ending | None = None) -> Completed:
     """All chunks were sent: the dataset goes on its way. Said again, it answers the same."""
-    record = complete(backend, backend.sessions.get(upload_id))
+    said = said or Ending()
+    record = complete(backend, backend.sessions.get(upload_id), said.file_hash, said.filename)
     return Completed(
         message=f"Upload completed successfully: {record['filename']}",
         file_path=record["path"],
@@ -239,9 +279,9 @@ def complete_large(upload_id: str, backend: BackendOf) -> Completed:
 
 
 @router.post("/api/upload/complete-chunked")
-def complete_chunked(asked: SessionId, backend: BackendOf) -> Completed:
+def complete_chunked(asked: EndingOf, backend: BackendOf) -> Completed:
     """The same, with the session's id in the body."""
-    return complete_large(asked.upload_id, backend)
+    return complete_large(asked.upload_id, backend, asked)
 
 
 @router.delete("/api/upload/large/cancel/{upload_id}")

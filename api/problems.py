@@ -104,7 +104,7 @@ def problem(status: int, code: str, detail: str, *, errors: Sequence[Mapping[str
     if errors:
         content["errors"] = [dict(error) for error in errors]
     passes = status == HTTPStatus.SERVICE_UNAVAILABLE or code in PASSING
-    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if passes else {}
+    headers = {"Retry-After": str(1 if code in PASSING else RETRY_AFTER_SECONDS)} if passes else {}
     if status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(content, status, headers=headers, media_type=MEDIA_TYPE)

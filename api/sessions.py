@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from itertools import islice
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -33,13 +34,15 @@ from scray.errors import (
 from scray.retry import FULL
 from scray.sessions import BY_CHUNKS, DIFFERENT, chunk_root, missing
 from scray.spans import CHUNK_BYTES
+from scray.storage import safe_name
 
 NAMED_CHUNKS = 100  # so many missing chunks are told by number
 MOST_CHUNKS = 1 << 20
 LEAST_CHUNK_BYTES = 1024
 
 
-def _hash(value: str) -> str:
+def read_hash(value: str) -> str:
+    """A SHA-256 in hex. Raises ValueError."""
     try:
         return read_sha256(value)
     except InvalidField as error:
@@ -51,7 +54,7 @@ class NewSession(UploadFields):
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
     file_size: Annotated[int, Field(gt=0)]
-    file_hash: Annotated[str, AfterValidator(_hash)] | None = None
+    file_hash: Annotated[str, AfterValidator(read_hash)] | None = None
     chunk_size: Annotated[int, Field(ge=LEAST_CHUNK_BYTES, le=1 << 40)] = CHUNK_BYTES
 
     @property
@@ -116,12 +119,13 @@ def enrol_session(
     return enrolment
 
 
-def complete(backend: Backend, record: Document) -> Document:
+def complete(backend: Backend, record: Document, file_hash: str | None = None, filename: str | None = None) -> Document:
     """All chunks are said to be there: give the file its place and let the driver check it. At once, and again.
 
-    Raises MissingChunks, SourceChanged, Conflict, Cancelled, SessionExpired.
+    Raises MissingChunks, SourceChanged, Cancelled, SessionExpired; Conflict when the name is taken, and the bytes stay.
     """
     if record["state"] == RECEIVING:
+        record = _amend(backend, record, file_hash, filename)
         received = backend.sessions.received(record)
         if lacking := list(islice(missing(record, received), NAMED_CHUNKS + 1)):
             more = ", …" if len(lacking) > NAMED_CHUNKS else ""
@@ -131,6 +135,19 @@ def complete(backend: Backend, record: Document) -> Document:
     record = backend.sessions.get(record["_id"], record["session"])
     _check_ended_well(record)
     return record
+
+
+def _amend(backend: Backend, record: Document, file_hash: str | None, filename: str | None) -> Document:
+    """The record with what is said of the file only now. Raises UnsafePath."""
+    values: dict[str, Any] = {}
+    small = record["expected_bytes"] <= backend.settings.whole_hash_max_bytes
+    if file_hash and record["file_hash"] is None and small:
+        values["file_hash"] = file_hash
+    if filename:
+        values["path"] = str(PurePosixPath(record["path"]).with_name(safe_name(filename)))
+    if values:
+        backend.sessions.amend(record, values)
+    return {**record, **values}
 
 
 def settle(backend: Backend, record: Document, root: str) -> None:

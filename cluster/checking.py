@@ -56,7 +56,7 @@ def _check_file(work: Conversion, record: dict[str, Any]) -> None:
         if page < record["checked_pages"]:
             work.meter.skip(sum(span.size for span in spans.values()))
             continue
-        recorded = sessions.digests(record["_id"], [page])
+        recorded = sessions.digests(record["_id"], page)
         found = _hash(work, root, record["path"], tuple(spans.values()))
         damaged = {index: span for index, span in spans.items() if found[span] != recorded.get(index)}
         if damaged:

@@ -1,12 +1,13 @@
 """Upload sessions: files that come in pieces, over any number of connections and API processes.
 
 A session is the record of its file in `uploads`, without an owner; its received chunks are in `upload_chunks`, one
-document per 1,024 of them. The pieces of a `tus` session are one growing file; its record keeps the offset.
+document per 128 of them: small enough to be written quickly, few enough to be listed quickly. The pieces of a `tus`
+session are one growing file; its record keeps the offset.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +33,7 @@ from scray.errors import NotFound
 from scray.spans import Span, root_digest
 
 CHUNKS = "upload_chunks"
-PAGE_CHUNKS = 1024
+PAGE_CHUNKS = 128
 BY_CHUNKS, BY_OFFSET = "chunks", "tus"
 SAME, DIFFERENT = "same", "different"
 
@@ -49,6 +50,7 @@ class Sessions:
         self._database = database
         self._uploads = database.get_collection(UPLOADS, write_concern=SAFE)
         self._chunks = database.get_collection(CHUNKS, write_concern=SAFE)
+        self._counts, self._hints = database[UPLOADS], database[CHUNKS]  # what may get lost: nothing rests on it
 
     @steady
     def ensure_indexes(self) -> None:
@@ -74,44 +76,50 @@ class Sessions:
     # --- chunks --------------------------------------------------------------------------------------
 
     @steady
-    def digest(self, upload_id: str, index: int) -> str | None:
-        """SHA-256, in hex, of a chunk that was acknowledged; None for one that was not."""
-        found = self._chunks.find_one({"_id": _page_id(upload_id, index), f"got.{index}": {"$exists": True}},
-                                      {f"got.{index}": 1})  # fmt: skip
-        return bytes(found["got"][str(index)]).hex() if found else None
+    def chunk(self, upload_id: str, index: int) -> tuple[str | None, int]:
+        """SHA-256, in hex, of a chunk that was acknowledged, else None; and how many bytes of it came at least."""
+        names = {f"got.{index}": 1, f"part.{index}": 1}
+        found = self._chunks.find_one({"_id": _page_id(upload_id, index)}, names) or {}
+        digest = found.get("got", {}).get(str(index))
+        return bytes(digest).hex() if digest else None, found.get("part", {}).get(str(index), 0)
 
     @steady
-    def digests(self, upload_id: str, pages: Collection[int]) -> dict[int, str]:
-        """The digests of all chunks on some pages that were acknowledged, by index."""
-        ids = [f"{upload_id}:{page}" for page in pages]
-        rows = self._chunks.find({"_id": {"$in": ids}})
-        return {int(index): bytes(value).hex() for row in rows for index, value in row["got"].items()}
+    def digests(self, upload_id: str, page: int) -> dict[int, str]:
+        """The digests of all chunks on a page that were acknowledged, by index."""
+        return _digests(self._chunks.find({"_id": f"{upload_id}:{page}"}))
 
+    @steady
     def received(self, record: Mapping[str, Any]) -> dict[int, str]:
         """The digests of all chunks of a session that were acknowledged, by index."""
-        return self.digests(record["_id"], page_numbers(record["total_chunks"]))
+        return _digests(self._chunks.find(_pages(record["_id"])))
+
+    @steady
+    def hint(self, upload_id: str, index: int, size_bytes: int) -> None:
+        """So many bytes of a chunk are in the file, though nobody has vouched for them yet."""
+        change = {"$set": {f"part.{index}": size_bytes}} if size_bytes else {"$unset": {f"part.{index}": ""}}
+        self._hints.update_one({"_id": _page_id(upload_id, index)}, change, upsert=True)
 
     @steady
     def record_chunk(self, record: Mapping[str, Any], index: int, digest: str, size_bytes: int) -> Document | None:
         """A chunk is on disk and flushed; the session's record after that. None: it has ended meanwhile."""
         upload_id = record["_id"]
-        value = {f"got.{index}": bytes.fromhex(digest)}
-        self._chunks.update_one({"_id": _page_id(upload_id, index)}, {"$set": value}, upsert=True)
+        change = {"$set": {f"got.{index}": bytes.fromhex(digest)}, "$unset": {f"part.{index}": ""}}
+        self._chunks.update_one({"_id": _page_id(upload_id, index)}, change, upsert=True)
         counted = self._count(upload_id, size_bytes)
         if counted is None:
             self.forget_chunks(record)
         return counted
 
     def _count(self, upload_id: str, size_bytes: int) -> Document | None:
-        now = server_time(self._database)
-        change = {"$inc": {"received_bytes": size_bytes}, "$set": {"updated_at": now, "expires_at": now + self.keep}}
+        """One round trip: the server's own clock is in the change."""
+        times = {"updated_at": "$$NOW", "expires_at": {"$add": ["$$NOW", self.keep // timedelta(milliseconds=1)]}}
+        change = {"$set": {"received_bytes": {"$add": ["$received_bytes", size_bytes]}, **times}}
         running = {"_id": upload_id, "state": {"$in": [RECEIVING, PLACING, STORED]}}
-        return self._uploads.find_one_and_update(running, change, return_document=ReturnDocument.AFTER)
+        return self._counts.find_one_and_update(running, [change], return_document=ReturnDocument.AFTER)
 
     @steady
     def forget_chunks(self, record: Mapping[str, Any]) -> None:
-        ids = [f"{record['_id']}:{page}" for page in page_numbers(record.get("total_chunks", 0))]
-        self._chunks.delete_many({"_id": {"$in": ids}})
+        self._chunks.delete_many(_pages(record["_id"]))
 
     # --- the growing file of a tus session ---------------------------------------------------------------
 
@@ -148,6 +156,17 @@ class Sessions:
         values = {"state": state, "error_code": code, "error_message": message, "updated_at": now, "finished_at": now}
         ours = {"_id": record["_id"], "state": {"$in": [RECEIVING, state]}}
         return self._uploads.update_one(ours, {"$set": values}).matched_count == 1
+
+    @steady
+    def keep_unplaced(self, upload_id: str) -> None:
+        """The file could not get its place: its bytes wait for another try."""
+        self._uploads.update_one({"_id": upload_id, "state": PLACING}, {"$set": {"state": RECEIVING, "beat_at": None}})
+
+    @steady
+    def amend(self, record: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """What a sender says of a file only at its end: `path`, `filename`, `file_hash`."""
+        running = {"_id": record["_id"], "state": RECEIVING}
+        self._uploads.update_one(running, {"$set": dict(values)})
 
     @steady
     def reopen(self, upload_id: str) -> None:
@@ -256,6 +275,15 @@ def missing(record: Mapping[str, Any], received: Mapping[int, str]) -> Iterator[
 def chunk_root(record: Mapping[str, Any], received: Mapping[int, str]) -> str:
     """The digest of a file whose chunks are all there, from theirs."""
     return root_digest(record["expected_bytes"], [received[index] for index in range(record["total_chunks"])])
+
+
+def _pages(upload_id: str) -> Document:
+    """All pages of a session: what sorts between `id:` and the next character after the colon."""
+    return {"_id": {"$gte": f"{upload_id}:", "$lt": f"{upload_id};"}}
+
+
+def _digests(pages: Iterable[Document]) -> dict[int, str]:
+    return {int(index): bytes(value).hex() for page in pages for index, value in page.get("got", {}).items()}
 
 
 def _page_id(upload_id: str, index: int) -> str:
