@@ -26,7 +26,7 @@ SELECTOR = "image"
 
 @dataclass(frozen=True)
 class Seen:
-    """What opening a picture told: its volumes (the colours, and the indices where there is a palette) and notes."""
+    """What opening a picture told: its volumes (where there is a palette the indices, then the colours) and notes."""
 
     name: str
     volumes: tuple[Volume, ...]
@@ -78,7 +78,7 @@ def _volumes(picture: Picture, series: int | None) -> tuple[Volume, ...]:
         source_dtype=picture.index_dtype,
         options={**shown.options, "indices": True},
     )
-    return shown, bare
+    return bare, shown  # what the file stores comes first: a colour map of 16 bits does not fit the colours
 
 
 def _volume(picture: Picture, series: int | None) -> Volume:

@@ -19,7 +19,7 @@ PERCENTILES = (1.0, 99.0)
 
 
 def preview(dataset: Dataset, fills: Iterable[float] = ()) -> bytes:
-    """A PNG of at most 512 × 512 pixels of the first field, at the middle time step.
+    """A PNG of at most 512 × 512 pixels of the first field, or of the first with colours, at the middle time step.
 
     The slowest axes are cut in their middle. Numbers are stretched between their 1st and 99th percentile, leaving out
     NaN, infinities and `fills`, which become black; three or four components of uint8 are shown as they are (RGB).
@@ -29,14 +29,21 @@ def preview(dataset: Dataset, fills: Iterable[float] = ()) -> bytes:
     size = _pixels(shape[-2:])
     level = _level(dataset, size)
     steps = list(dataset.header.steps())
-    plane = dataset.read(_slice(dataset, level), steps[len(steps) // 2], 0, level)
-    components = dataset.header.fields[0].components
+    field = _field(dataset)
+    plane = dataset.read(_slice(dataset, level), steps[len(steps) // 2], field, level)
+    components = dataset.header.fields[field].components
     picture = plane.reshape((*_picture_shape(plane, components), components))
-    image = Image.fromarray(_bytes(picture, tuple(fills)))
+    image = Image.fromarray(_bytes(picture, () if field else tuple(fills)))
     image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
     out = io.BytesIO()
     image.save(out, "PNG")
     return out.getvalue()
+
+
+def _field(dataset: Dataset) -> int:
+    """The first field of colours, else the first of all: of a picture with a palette the numbers say nothing."""
+    fields = enumerate(dataset.header.fields)
+    return next((i for i, f in fields if f.components in (3, 4) and f.dtype == "|u1"), 0)
 
 
 def _pixels(shape: Shape) -> Shape:

@@ -61,7 +61,7 @@ class TiffPicture(Picture):
         if isinstance(profile, bytes) and profile:
             self.metadata["icc"] = icc_record(profile)
             self.metadata["tags"] = {k: v for k, v in metadata["tags"].items() if k != "InterColorProfile"}
-        if self.photometric == _PALETTE:
+        if self.photometric == _PALETTE and "s" not in self.axes:
             self._expand(page)
 
     def _colour(self, page: Any) -> str:
@@ -70,20 +70,19 @@ class TiffPicture(Picture):
         return _COLOURS.get(self.photometric, f"photometric {self.photometric}")
 
     def _expand(self, page: Any) -> None:
-        """Each index becomes three samples of 8 bits: the high byte of the 16-bit colour map."""
+        """Each index becomes three samples of 8 bits: the high byte of the colour map's 16."""
         colours = np.asarray(page.colormap)
         if colours.ndim != 2 or colours.shape[0] != 3 or np.dtype(self.dtype).kind != "u":
             raise BadInput(f"{self.name} has a palette that cannot be read.")
-        if "s" in self.axes:
-            raise Unsupported(f"{self.name} has a palette and {self.stored_shape[-1]} samples a pixel.")
-        self.palette = (colours.T >> 8 if colours.dtype.itemsize > 1 else colours.T).astype(np.uint8)
+        wide = colours.max(initial=0) > 255  # some writers put 8 bits into the numbers of 16
+        self.palette = (colours.T >> 8 if wide else colours.T).astype(np.uint8)
         self.indices, self.index_dtype = True, self.dtype
         self.stored_shape, self.stored_chunks = (*self.stored_shape, 3), (*self.stored_chunks, 3)
         self.axes, self.dtype = (*self.axes, "s"), "|u1"
-        self.notes += (f"{self.name}: palette indices become colours; they are kept as a second field.",)
+        self.notes += (f"{self.name}: its palette indices are the first field, their colours of 8 bits the second.",)
 
     def _colour_notes(self) -> tuple[str, ...]:
-        plain = self.colour in ("grey", "RGB", "palette")
+        plain = self.indices or self.colour in ("grey", "RGB")
         said = () if plain else (f"{self.name}: its samples are {self.colour} and are kept as they are.",)
         return (*self.notes, *said)
 

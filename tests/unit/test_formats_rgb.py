@@ -179,7 +179,7 @@ def test_a_palette_tiff_becomes_colours_and_keeps_its_indices(tmp_path: Path, or
     how: dict[str, Any] = {"photometric": "palette", "colormap": colours, "extratags": tags}
     tifffile.imwrite(tmp_path / "a.tif", index, metadata=None, **how)
     seen = np.rot90(index, -1) if orientation == 6 else index
-    shown, bare = probe(tmp_path, "a.tif").volumes
+    bare, shown = probe(tmp_path, "a.tif").volumes
     assert np.array_equal(read_all(rgb, tmp_path, shown)[0], (colours >> 8).T.astype(np.uint8)[seen])
     whole = read_all(rgb, tmp_path, bare)
     assert np.array_equal(whole[0], seen)
@@ -357,3 +357,26 @@ def test_text_and_data_are_no_pictures(tmp_path: Path) -> None:
     Image.fromarray(smooth(8, 8)).save(tmp_path / "b.png")
     with pytest.raises(WrongSensor, match=r"a\.jpg"):
         registry.probe("RGB", tmp_path, ("a.jpg", "b.png"), {})
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(257, 8), (1, 0)])
+def test_a_palette_is_shown_in_its_colours(tmp_path: Path, scale: int, shift: int) -> None:
+    """A colour map has 16 bits; some writers put 8 into them."""
+    colours = np.zeros((3, 256), np.uint16)
+    colours[0, 7], colours[1, 9], colours[2, 11] = 255 * scale, 255 * scale, 128 * scale
+    index = np.repeat(np.array([7, 9, 11], np.uint8), 20).reshape(3, 20)
+    tifffile.imwrite(tmp_path / "a.tif", index, metadata=None, photometric="palette", colormap=colours)
+    convert(Job(tmp_path, ("a.tif",), "TIFF RGB", {}), tmp_path / "out", Serial())
+    shown = np.asarray(Image.open(tmp_path / "out" / "preview.png"))
+    assert np.array_equal(shown, (colours >> shift).T.astype(np.uint8)[index])
+
+
+def test_a_palette_with_alpha_is_kept_as_it_is(tmp_path: Path) -> None:
+    array = pattern((9, 11, 2), "u1")
+    how: dict[str, Any] = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": ["unassalpha"]}
+    colours = (320, "H", 768, tuple(range(768)), True)
+    tifffile.imwrite(tmp_path / "a.tif", array, metadata=None, extratags=[colours], **how)
+    data = (tmp_path / "a.tif").read_bytes()
+    at = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
+    (tmp_path / "a.tif").write_bytes(data[:at] + struct.pack("<H", 3) + data[at + 2 :])
+    assert np.array_equal(pixels(tmp_path, "a.tif"), array)
