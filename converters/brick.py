@@ -26,7 +26,7 @@ from scray.idx.geometry import Geometry, Shape
 from scray.idx.header import Header
 from scray.idx.writer import Gatherer, Written, write_block, write_file
 from scray.stopwatch import Stopwatch
-from scray.storage import fsync_folder, write_atomic
+from scray.storage import fsync_folder, let_go, write_atomic
 
 
 @dataclass
@@ -147,7 +147,7 @@ def _write_node(bench: Bench, geometry: Geometry, node: int, arrays: list[Array]
     """Write the files that a node owns; the root also owns file 0. Returns its residual, empty for the root."""
     origin = tuple(a for a, _ in geometry.node_box(node))
     fields = [Gatherer(geometry, a, origin) for a in arrays]
-    files = list(geometry.files(node))
+    files, before = list(geometry.files(node)), len(bench.files)
     if node == 1:
         files.insert(0, 0)
     for file in files:
@@ -159,6 +159,8 @@ def _write_node(bench: Bench, geometry: Geometry, node: int, arrays: list[Array]
         bench.alive()
     if node == 1:
         return []
+    for written in bench.files[before:]:
+        let_go(bench.tree / written.path)
     stride = geometry.residual_stride(node.bit_length() - 1)
     return [np.ascontiguousarray(a[tuple(slice(None, None, s) for s in stride)]) for a in arrays]
 

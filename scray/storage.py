@@ -68,6 +68,15 @@ def fsync_folder(path: Path) -> None:
         os.close(fd)
 
 
+def let_go(path: Path) -> None:
+    """Have the system forget its copy in memory of a flushed file, so that writing displaces nothing that is read."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(fd)
+
+
 def free_bytes(path: Path) -> int:
     """Bytes an ordinary user may still write where `path` is, or will be."""
     while not path.exists():

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from scray import storage
 from scray.errors import UnsafePath
-from scray.storage import Storage, inside, publish_tree, safe_name, safe_relative, write_atomic
+from scray.storage import Storage, inside, let_go, publish_tree, safe_name, safe_relative, write_atomic
 
 LAST_LINE = 5_000  # nothing here runs through so many lines
 ONLY_LOOK = {"_files", "_publish_order", "_is_data", "data_folders", "<genexpr>"}  # dying there changes nothing
@@ -369,3 +369,9 @@ def test_reaping_keeps_the_plan_in_work(folders: Storage) -> None:
 
 def test_free_space_is_known_before_the_folder_is_there(tmp_path: Path) -> None:
     assert storage.free_bytes(tmp_path / "not" / "yet") > 0
+
+
+def test_a_file_let_go_is_still_there(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "block", b"samples" * 1000)
+    let_go(tmp_path / "block")
+    assert (tmp_path / "block").read_bytes() == b"samples" * 1000
