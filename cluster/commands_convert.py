@@ -15,6 +15,7 @@ import typer
 from cluster import ending, show
 from cluster.show import Json
 from scray.errors import BadParameter
+from scray.sizes import read_size, size_text
 
 if TYPE_CHECKING:
     from converters.convert import Progress, Report
@@ -66,7 +67,6 @@ def convert(
     from converters.plan import Choices
     from converters.prepare import Job, find_files
     from scray.sensors import read_sensor
-    from scray.settings import read_size
 
     workers = 1 if executor is ExecutorName.serial else os.cpu_count() or 1
     choices = Choices(codec.value, profile.value, read_size(memory), workers, verify=not no_verify)
@@ -80,7 +80,7 @@ def convert(
 
 def _show(progress: show.Progress, name: str, at: Progress) -> None:
     percent = 100 * at.done_bytes / at.total_bytes if at.total_bytes else None
-    progress.update(name, at.stage, percent, f"of {show.size(at.total_bytes)}" if at.total_bytes else "")
+    progress.update(name, at.stage, percent, f"of {size_text(at.total_bytes)}" if at.total_bytes else "")
 
 
 @contextmanager
@@ -142,9 +142,9 @@ def summary(report: Report) -> dict[str, Any]:
 
 
 def _sentence(document: dict[str, Any]) -> str:
-    sizes = f"{show.size(document['bytes_in'])} -> {show.size(document['bytes_out'])}"
+    sizes = f"{size_text(document['bytes_in'])} -> {size_text(document['bytes_out'])}"
     verified = "verified" if document["verified"] else "not verified"
-    speed = f"{show.size(document['bytes_per_second'])}/s"
+    speed = f"{size_text(document['bytes_per_second'])}/s"
     notes = "".join(f"\n  note: {note}" for note in document["notes"])
     return f"{document['out']}: {sizes}, {document['seconds']:.1f} s, {speed}, {verified}{notes}"
 

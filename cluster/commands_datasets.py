@@ -15,8 +15,9 @@ from cluster import ending, show
 from cluster.commands_convert import Param, Paths, Sensor, read_parameters
 from cluster.show import Json
 from cluster.state import DEFAULT_DATA, Data, api_address
-from scray.errors import BadRequest
-from scray.status import Status, read_status
+from scray.errors import BadRequest, Conflict
+from scray.sizes import size_text
+from scray.status import ENDS, Status, read_status
 
 if TYPE_CHECKING:
     from scray.client import Client
@@ -71,11 +72,16 @@ def watch(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", 
 
 @show.command
 def cancel(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
-    """Stop what is being done with a dataset."""
+    """Stop what is being done with a dataset; exit code 1 where it has ended otherwise before."""
     with connect(data, api) as client:
-        dataset = client.status(identifier)["dataset_uuid"]
-        client.cancel(f"upload_{dataset}")
-    ending.result({"dataset_uuid": dataset, "cancelled": True}, f"{dataset} is being cancelled", as_json=as_json)
+        found = client.status(identifier)
+        dataset, status = found["dataset_uuid"], read_status(found["status"])
+        if status in ENDS and status is not Status.CANCELLED:
+            raise Conflict(f"Nothing is being done with {dataset}, which is '{status}': there is nothing to cancel.")
+        if status is not Status.CANCELLED:
+            client.cancel(f"upload_{dataset}")
+    says = "is cancelled already" if status is Status.CANCELLED else "is being cancelled"
+    ending.result({"dataset_uuid": dataset, "cancelled": True}, f"{dataset} {says}", as_json=as_json)
 
 
 def connect(data: Path, api: str) -> Client:
@@ -92,7 +98,7 @@ def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progr
     def count(more: int) -> None:
         nonlocal done
         done += more
-        progress.update(name, "uploading", 100 * done / max(total, 1), f"of {show.size(total)}")
+        progress.update(name, "uploading", 100 * done / max(total, 1), f"of {size_text(total)}")
 
     if len(paths) == 1:
         return client.upload_path(paths[0], on_progress=count, **fields).dataset_uuid
@@ -122,7 +128,7 @@ def show_status(progress: show.Progress, name: str, found: Mapping[str, Any]) ->
     """One answer of the status route, as a bar or line."""
     converting = found["status"] == Status.CONVERTING and found["stage"]
     speed, eta = found["speed_bytes_per_second"], found["eta_seconds"]
-    note = f"{show.size(speed)}/s" + (f", {eta:.0f} s left" if eta else "") if converting and speed else ""
+    note = f"{size_text(speed)}/s" + (f", {eta:.0f} s left" if eta else "") if converting and speed else ""
     percent = found["progress"] if found["progress"] or found["status"] == Status.DONE else None
     progress.update(name, found["stage"] if converting else found["status"], percent, note)
 

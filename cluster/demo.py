@@ -17,6 +17,7 @@ from cluster.state import Places, is_held
 from converters.verify import verify
 from scray.client import Client
 from scray.errors import ScrayError
+from scray.sizes import size_text
 from scray.status import ENDS, Status, read_status
 
 SAMPLES = Path(__file__).resolve().parent.parent / "examples" / "data"
@@ -110,7 +111,7 @@ def _facts(sample: Sample, result: dict[str, Any]) -> list[str]:
     components = result["fields"][0]["components"]
     dtype = result["dtype"] + (f"[{components}]" if components > 1 else "")
     speed = result["bytes_in"] / 1e6 / max(result["seconds"], 1e-3)
-    sizes = [show.size(result["bytes_in"]), show.size(result["bytes_out"]), f"{speed:.1f}"]
+    sizes = [size_text(result["bytes_in"]), size_text(result["bytes_out"]), f"{speed:.1f}"]
     return [sample.name, sample.sensor, shape, dtype, str(result["levels"]), *sizes]
 
 

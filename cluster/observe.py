@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,13 @@ from typing import Any
 from cluster import embedded
 from cluster.head import program
 from cluster.state import NoStack, Places, api_address, is_held, read_state
-from scray.errors import ScrayError
+from scray.errors import BadParameter, ScrayError
 from scray.settings import load_settings
+from scray.sizes import size_text
 from scray.status import Status
 from scray.storage import free_bytes
 
 LEAST_FREE_BYTES = 1 << 30
-MEBIBYTE = 1 << 20
 COUNTED = (Status.UPLOADING, Status.CONVERSION_QUEUED, Status.CONVERTING, Status.DONE, Status.CONVERSION_FAILED)
 
 
@@ -33,15 +32,21 @@ class Check:
 
 
 def status(data: Path, api: str) -> dict[str, Any]:
-    """The stack of a data folder, the service's health, and how many datasets are in each important status."""
+    """The stack of a data folder, the service's health, and how many datasets are in each important status.
+
+    Where the service cannot be asked, `reason` says why. Raises BadParameter for what is no address.
+    """
     places = Places(data.resolve())
     state = read_state(places) if is_held(places) else None
     found: dict[str, Any] = {"running": state is not None, "phase": state.phase if state else "down", "healthy": False}
     if state:
         found |= {"api": state.api, "dashboard": state.dashboard, "data": state.data, "children": state.children}
-    with suppress(ScrayError):
-        found |= _service(api or api_address(data))
-    return found
+    try:
+        return found | _service(api or api_address(data))
+    except BadParameter:
+        raise
+    except ScrayError as error:
+        return found | {"reason": error.message}
 
 
 def _service(address: str) -> dict[str, Any]:
@@ -60,6 +65,7 @@ def status_text(found: dict[str, Any]) -> str:
     health = found.get("health", {})
     lines += [f"{part:10} {health[part]}" for part in ("database", "driver", "disk") if part in health]
     lines += [f"{count:>7} {name}" for name, count in found.get("datasets", {}).items()]
+    lines += [found["reason"]] if "reason" in found else []
     return "\n".join(lines)
 
 
@@ -115,7 +121,7 @@ def _secret_key(data: Path) -> Iterator[Check]:
 
 def _folders(data: Path) -> Iterator[Check]:
     free = free_bytes(data.resolve())
-    yield Check("disk", free >= LEAST_FREE_BYTES, f"{free // MEBIBYTE:,} MiB are free at {data}")
+    yield Check("disk", free >= LEAST_FREE_BYTES, f"{size_text(free)} are free at {data}")
     place = next(path for path in (data.resolve(), *data.resolve().parents) if path.exists())
     writable = os.access(place, os.W_OK)
     yield Check("data folder", writable, f"{data} {'can' if writable else 'cannot'} be written")

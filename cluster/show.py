@@ -41,15 +41,6 @@ def command(body: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def size(size_bytes: float) -> str:
-    """1536 -> '1.5 KiB'."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} TiB"
-
-
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns of equal width, as plain text."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]

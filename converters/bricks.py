@@ -15,6 +15,7 @@ from converters.grid import Grid
 from converters.volume import Box, Volume
 from scray.errors import NeverFits
 from scray.idx.geometry import Shape
+from scray.sizes import size_text
 
 BASE_BYTES = 208 << 20  # an interpreter with numpy and the readers, and what they hold of a large file; measured
 MAX_AMPLIFICATION = 1.25  # how often compressed bytes may be decoded, at most
@@ -71,13 +72,13 @@ def _why(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, budget: int
     chunk = chunk_bytes(volumes)
     if chunk and chunk > budget:
         return (
-            f"One chunk of the source decodes to {chunk >> 20} MiB and a task has {max(budget, 0) >> 20} MiB left for "
-            "data: raise SCRAY_TASK_MEMORY (or --memory), or store the data in smaller chunks."
+            f"One chunk of the source decodes to {size_text(chunk)} and a task has {size_text(max(budget, 0))} left "
+            "for data: raise SCRAY_TASK_MEMORY (or --memory), or store the data in smaller chunks."
         )
     least = max(_least_bytes(grid), 2 * grid.file_bytes) + memory_bytes - budget
     return (
-        f"The smallest brick of {'×'.join(map(str, reversed(grid.shape)))} needs {least >> 20} MiB of memory "
-        f"and a task may use {memory_bytes >> 20} MiB: raise SCRAY_TASK_MEMORY (or --memory)."
+        f"The smallest brick of {'×'.join(map(str, reversed(grid.shape)))} needs {size_text(least)} of memory "
+        f"and a task may use {size_text(memory_bytes)}: raise SCRAY_TASK_MEMORY (or --memory)."
     )
 
 

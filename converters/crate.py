@@ -9,6 +9,7 @@ from pathlib import Path
 
 from converters.visible import visible
 from scray.errors import ArchiveBomb, BadArchive, NoSpace, UnsafePath
+from scray.sizes import size_text
 from scray.storage import free_bytes, safe_relative
 
 MAX_MEMBERS = 500_000
@@ -40,9 +41,7 @@ class Allowance:
                 f"{archive} unpacks to more than {MAX_RATIO} times its size; upload the files themselves."
             )
         if total > self.free_bytes:
-            raise NoSpace(
-                f"Unpacking {archive} needs {total / 1e9:.2f} GB and {self.free_bytes / 1e9:.2f} GB are free."
-            )
+            raise NoSpace(f"Unpacking {archive} needs {size_text(total)} and {size_text(self.free_bytes)} are free.")
 
 
 class Crate:

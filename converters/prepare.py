@@ -20,6 +20,7 @@ from converters.plan import Choices, Plan, make_plan
 from converters.visible import visible
 from scray.errors import BadRequest, EmptyInput, NeverFits, NoSpace
 from scray.manifest import FileDigest
+from scray.sizes import size_text
 from scray.storage import free_bytes, fsync_folder, inside, write_atomic
 
 
@@ -97,10 +98,11 @@ def _check_disk(plan: Plan, parent: Path) -> None:
         return
     while not parent.exists():
         parent = parent.parent
+    disk = plan.disk
     numbers = (
-        f"The conversion needs up to {need / 1e9:.2f} GB on disk (result {plan.disk.output / 1e9:.2f}, residuals "
-        f"{plan.disk.residual / 1e9:.2f}, scratch {plan.disk.scratch / 1e9:.2f}, memory maps "
-        f"{plan.disk.maps / 1e9:.2f}) and {free / 1e9:.2f} GB are free."
+        f"The conversion needs up to {size_text(need)} on disk (result {size_text(disk.output)}, residuals "
+        f"{size_text(disk.residual)}, scratch {size_text(disk.scratch)}, memory maps {size_text(disk.maps)}) and "
+        f"{size_text(free)} are free."
     )
     if need > shutil.disk_usage(parent).total:
         raise NeverFits(f"{numbers} The whole disk is smaller than that.")

@@ -11,6 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from urllib.parse import quote
 
 import httpx
 
-from scray.errors import EmptyInput, ServiceError, TimedOut, Unreachable, every_error
+from scray.errors import BadParameter, EmptyInput, ServiceError, TimedOut, Unreachable, every_error
 from scray.status import ENDS, read_status
 
 POLL_SECONDS = 0.5
@@ -45,12 +46,14 @@ class Upload:
 
 
 class Client:
-    """A connection to a scray service. Raises the error the service names by its code, or ServiceError."""
+    """A connection to a scray service. Raises the error the service names by its code, or ServiceError; at once
+    BadParameter for what is no address of a service.
+    """
 
     def __init__(self, base_url: str, token: str | None = None) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         timeout = httpx.Timeout(REPLY_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, trust_env=False)
+        self._http = httpx.Client(base_url=_address(base_url), headers=headers, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Self:
         return self
@@ -216,6 +219,14 @@ def _texts(form: Mapping[str, Any]) -> dict[str, str]:
         for name, value in form.items()
         if value is not None
     }
+
+
+def _address(text: str) -> httpx.URL:
+    with suppress(httpx.InvalidURL):
+        url = httpx.URL(text)
+        if url.scheme in ("http", "https") and url.host and " " not in url.host and (url.port or 0) < 1 << 16:
+            return url
+    raise BadParameter(f"{text!r} is not the address of a service: write it like http://127.0.0.1:8000.")
 
 
 def _segment(text: str) -> str:

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
@@ -19,25 +18,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from scray.errors import BadParameter
+from scray.sizes import UNITS, read_size
 from scray.storage import Storage
 
 log = logging.getLogger(__name__)
 
-UNITS: Final = {
-    "": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
-    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
-}  # fmt: skip
 ENV_FILE: Final = "SCRAY_ENV_FILE"
 # set by the local stack for its own processes
 INTERNAL: Final = frozenset({ENV_FILE, "SCRAY_STACK_ID", "SCRAY_API_PORT_FILE", "SCRAY_FAULTS"})
-
-
-def read_size(text: object) -> int:
-    """Bytes from a number or a text like "64MiB" or "1.5 GB"; BadParameter for anything else."""
-    found = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([A-Za-z]*)\s*", str(text))
-    if not found or found[2].upper() not in UNITS:
-        raise BadParameter(f"{text!r} is not a size: write it like 64MiB, 1GiB or 500000000.")
-    return int(Decimal(found[1]) * UNITS[found[2].upper()])
 
 
 def _size(value: object) -> int:

@@ -13,7 +13,9 @@ from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
+from typer.testing import CliRunner
 
+from cluster.commands import app
 from scray.client import Client
 from scray.errors import (
     BadInput,
@@ -156,3 +158,19 @@ def test_health_and_other_answers(client: Client) -> None:
     assert client.health()["database"] == "ok"
     with pytest.raises(ServiceError, match="is it a scray service"):
         client._ask("GET", "/docs")
+
+
+def test_the_command_says_whether_there_is_anything_to_cancel(
+    api: Api, client: Client, scan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRAY_API_TOKEN", TOKEN)
+    waits, kept = send(client, scan), send(client, scan, convert=False)
+    said = []
+    for dataset in (waits, waits, kept):
+        ended = CliRunner().invoke(app, ["cancel", dataset, "--api", api.url])
+        said.append((ended.exit_code, (ended.stdout or ended.stderr).strip().replace(dataset, "it")))
+    assert said == [
+        (0, "it is being cancelled"),
+        (0, "it is cancelled already"),
+        (1, "Nothing is being done with it, which is 'done': there is nothing to cancel. [conflict]"),
+    ]

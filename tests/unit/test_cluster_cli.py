@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -175,6 +176,26 @@ def test_a_pipe_is_not_sent(tmp_path: Path) -> None:
     assert (code, document["error"]["code"]) == (2, "bad-request")
 
 
+@pytest.mark.parametrize(
+    "address", ["garbage", "127.0.0.1:8000", "ftp://127.0.0.1", "http://", "http://a:99999", "http://[::1"]
+)
+@pytest.mark.parametrize("words", [["watch", "x"], ["status"]])
+def test_what_is_no_address_is_wrong_usage(words: list[str], address: str, tmp_path: Path) -> None:
+    code, document = scray_json(*words, "--api", address, "--data", tmp_path)
+    assert (code, document["error"]["code"]) == (2, "bad-parameter")
+    assert address in document["error"]["message"]
+
+
+def test_status_says_which_address_refused(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        code, out, _ = scray("status", "--api", address, "--data", tmp_path)
+        assert code == 1
+        assert f"{address} could not be reached" in out
+        assert address in scray_json("status", "--api", address, "--data", tmp_path)[1]["reason"]
+
+
 @pytest.mark.parametrize(("content", "error"), [(b"", "empty-input"), (b"no picture at all", "wrong-sensor")])
 def test_broken_input_is_1_with_code_and_sentence(content: bytes, error: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.tif"
@@ -259,8 +280,3 @@ def test_progress_is_a_line_for_each_stage_off_a_terminal(capsys: pytest.Capture
     with show.Progress(as_json=True) as silent:
         silent.update("name", "hashing")
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 50, "1024.0 TiB")])
-def test_sizes_are_readable(count: int, text: str) -> None:
-    assert show.size(count) == text

@@ -176,7 +176,7 @@ def test_too_little_disk_waits_or_never_fits(
     stored: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("converters.prepare.free_bytes", lambda _: 1000)
-    with pytest.raises(NoSpace, match=r"needs up to 0\.\d+ GB on disk .* 0\.00 GB are free"):
+    with pytest.raises(NoSpace, match=r"needs up to [\d.]+ MiB on disk .* 1000 B are free"):
         ready(job(stored["contiguous"]), tmp_path / "not" / "there" / "yet")
     usage = type("Usage", (), {"total": 2000})
     monkeypatch.setattr("converters.prepare.shutil.disk_usage", lambda _: usage)

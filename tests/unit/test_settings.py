@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scray.errors import BadParameter
-from scray.settings import Settings, describe, load_settings, read_size
+from scray.settings import Settings, describe, load_settings
+from scray.sizes import read_size, size_text
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +109,8 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings()
     assert settings.api_token == "hidden-word"
     assert "hidden-word" not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 50, "1024.0 TiB")])
+def test_sizes_are_readable(count: int, text: str) -> None:
+    assert size_text(count) == text
