@@ -78,6 +78,7 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "no-space": HTTPStatus.INSUFFICIENT_STORAGE,
     "never-fits": HTTPStatus.INSUFFICIENT_STORAGE,
     "storage": HTTPStatus.SERVICE_UNAVAILABLE,
+    "storage-missing": HTTPStatus.SERVICE_UNAVAILABLE,
     "database": HTTPStatus.SERVICE_UNAVAILABLE,
     "reader-crashed": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unsealed": HTTPStatus.INTERNAL_SERVER_ERROR,

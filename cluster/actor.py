@@ -21,6 +21,7 @@ from typing import Any
 from cluster import copying, reaping
 from cluster.conversion import Conversion, Desk
 from cluster.flights import cluster_cpus
+from cluster.nodes import NODES, Beacon
 from cluster.version import code_version
 from scray.catalog import Catalog, connect
 from scray.copies import Copies
@@ -69,6 +70,7 @@ class Driver:
         self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions)
         self.desk.storage.create()
         self.owner = owner_name(name, settings)
+        NODES.beacon = Beacon.light(self.desk.storage, self.owner)
         self.version = code_version()
         self.held: dict[str, Held] = {}
         self.left = threading.Event()
@@ -173,7 +175,13 @@ class Driver:
 
     def _pulse(self) -> dict[str, Any]:
         period = self.desk.settings.lease_seconds / BEATS_A_LEASE
-        return {**self.about(), "period_seconds": period, "host": socket.gethostname(), "slots": self.state.slots}
+        return {
+            **self.about(),
+            "period_seconds": period,
+            "host": socket.gethostname(),
+            "slots": self.state.slots,
+            "left_out": sorted(NODES.left_out().values()),
+        }
 
 
 @contextmanager

@@ -5,14 +5,15 @@ Ray's own retries are off. A call that raised is not tried again here: what it r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import ray
 from ray import exceptions
 
-from scray.errors import PoisonBrick, ScrayError
+from cluster.nodes import NODES
+from scray.errors import PoisonBrick, ScrayError, StorageMissing
 
 ATTEMPTS = 3
 WAIT_SECONDS = 0.5  # how long `wait` may return nothing, so that its caller can look whether to stop
@@ -58,6 +59,9 @@ class Flights(Generic[Key]):
         return [(flight.key, _final(flight, what)) for flight, what in outcomes if not self._again(flight, what)]
 
     def _again(self, flight: Flight[Key], what: Any) -> bool:
+        if isinstance(what, StorageMissing) and NODES.leave_out(what.node):
+            self._launch(flight)
+            return True
         if isinstance(what, DEATHS) and flight.attempt < ATTEMPTS:
             self._launch(replace(flight, attempt=flight.attempt + 1))
             return True
@@ -136,6 +140,5 @@ def cluster_cpus() -> int:
 
 
 def largest_node_bytes() -> int:
-    """The most memory any one node declares; a task that wants more would wait for ever."""
-    nodes: list[Mapping[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return int(max((node["Resources"].get("memory", 0) for node in nodes if node["Alive"]), default=0))
+    """The most memory any one usable node declares; a task that wants more would wait for ever."""
+    return int(max((node["Resources"].get("memory", 0) for node in NODES.usable()), default=0))

@@ -14,9 +14,8 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ray
-
 from cluster.flights import call, cluster_cpus, run_all
+from cluster.nodes import errand
 from scray.errors import ChecksumMismatch, DatabaseError, NotFound, RemoteChanged
 from scray.secrets import Sealer
 from scray.settings import load_settings
@@ -54,19 +53,19 @@ def _source(kind: str, sealed: str) -> Source:
     return open_source(kind, Sealer(settings).open(sealed), settings)
 
 
-@ray.remote(num_cpus=FETCH_CPUS, max_retries=0)
+@errand(num_cpus=FETCH_CPUS)
 def begin_task(errand: Errand) -> None:
     """Ask the source what there is, and note it."""
     Intake.begin(Path(errand.folder), _source(errand.kind, errand.sealed), load_settings().max_bytes)
 
 
-@ray.remote(num_cpus=FETCH_CPUS, max_retries=0)
+@errand(num_cpus=FETCH_CPUS)
 def fetch_task(errand: Errand, number: int, until: float) -> int:
     """Fetch one portion; its bytes."""
     return Intake(Path(errand.folder)).fetch(_source(errand.kind, errand.sealed), number, until)
 
 
-@ray.remote(num_cpus=1, max_retries=0)
+@errand(num_cpus=1)
 def check_task(folder: str, check: Check) -> tuple[str, ...]:
     """The digests of a part of a file, as it lies on the disk."""
     return Intake(Path(folder)).digest(check)

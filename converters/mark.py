@@ -5,6 +5,7 @@ It is written last, after the files it names are flushed; a resume believes it o
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Mark:
     verified: bool = False
     notes: tuple[str, ...] = ()
     beside: tuple[FileDigest, ...] = ()
+    host: str = field(default_factory=platform.node)  # where it was done
 
     def write(self, staging: Path) -> None:
         """Note it; a mark that a power loss takes away only means that the task is done again."""

@@ -259,7 +259,9 @@ def _run_json(plan: Plan, marks: list[Mark]) -> bytes:
         "disk_bytes": asdict(plan.disk),
         "grids": [asdict(grid) for grid in plan.grids],
         "task_count": len(marks),
-        "tasks": [{"id": m.task, "seconds": m.seconds, "samples": m.samples} for m in marks[:MAX_TASKS_TOLD]],
+        "tasks": [
+            {"id": m.task, "host": m.host, "seconds": m.seconds, "samples": m.samples} for m in marks[:MAX_TASKS_TOLD]
+        ],
         "seconds": stages,
         "read_bytes": sum(m.read_bytes for m in marks),
         "written_bytes": sum(f.size for m in marks for f in m.files),

@@ -7,7 +7,7 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
-from scray.errors import DatabaseError, NoSpace, ScrayError, WorkerLost
+from scray.errors import DatabaseError, NoSpace, ScrayError, StorageMissing, WorkerLost
 
 MAX_ATTEMPTS: Final = 4
 BASE_SECONDS: Final = 1.0
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
 def judge(error: BaseException) -> Verdict:
     """The verdict on an error. Errors that are not ours are permanent, except those of the operating system."""
-    if isinstance(error, WorkerLost | DatabaseError | NoSpace):
+    if isinstance(error, WorkerLost | DatabaseError | NoSpace | StorageMissing):
         return Verdict.WAIT
     if isinstance(error, ScrayError):
         return Verdict.TRANSIENT if error.transient else Verdict.PERMANENT

@@ -26,6 +26,17 @@ class StorageError(ScrayError):
     transient = True
 
 
+class StorageMissing(ScrayError):
+    """No node of the cluster sees the storage: mount it under the same path on every node."""
+
+    code = "storage-missing"
+    transient = True
+
+    def __init__(self, message: str | None = None, node: str = "") -> None:
+        super().__init__(message)
+        self.node = node  # Ray's number of the node that said so
+
+
 class WorkerLost(ScrayError):
     """A worker died in the middle of its work."""
 

@@ -1,0 +1,79 @@
+"""A node that does not see the storage is left out, for a while; nodes that are said to be near it go before others."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import nodes
+from cluster.nodes import NEAR, NODE_LABEL, Beacon, Nodes
+from scray.errors import StorageMissing
+from scray.retry import Verdict, judge
+from scray.storage import Storage
+
+OWNER = "driver@host-abcdef"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    found = Storage(*(tmp_path / name for name in ("upload", "converted", "sync", "auth", "tmp")))
+    found.create()
+    return found
+
+
+def cluster(**resources: dict[str, float]) -> list[dict[str, Any]]:
+    """What Ray would say of living nodes with these resources."""
+    return [
+        {"NodeID": name, "NodeManagerHostname": f"host-{name}", "Alive": True, "Resources": has}
+        for name, has in resources.items()
+    ]
+
+
+def test_a_node_with_the_storage_sees_the_beacon_and_leaves_a_note(storage: Storage) -> None:
+    Beacon.light(storage, OWNER).see("f" * 56)
+    assert [path.name for path in (storage.converted / ".nodes").glob("*-ffffffff")]
+
+
+@pytest.mark.parametrize("root", ["upload", "converted"])
+def test_a_node_without_one_of_the_folders_says_so(storage: Storage, root: str) -> None:
+    beacon = Beacon.light(storage, OWNER)
+    (getattr(storage, root) / ".nodes" / OWNER).unlink()
+    with pytest.raises(StorageMissing, match="does not see") as caught:
+        beacon.see("n1")
+    assert pickle.loads(pickle.dumps(caught.value)).node == "n1"
+
+
+def test_another_storage_under_the_same_path_is_not_the_storage(storage: Storage) -> None:
+    beacon = Beacon.light(storage, OWNER)
+    Beacon.light(storage, OWNER)
+    with pytest.raises(StorageMissing, match="another storage"):
+        beacon.see("n1")
+
+
+def test_a_node_that_was_left_out_gets_no_tasks_until_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Nodes(lambda: cluster(a={"CPU": 1.0}, b={"CPU": 1.0}, c={}))
+    assert found.placement() == {}
+    assert found.leave_out("b")
+    assert found.placement() == {"label_selector": {NODE_LABEL: "!in(b)"}}
+    assert found.left_out() == {"b": "host-b"}
+    assert [node["NodeID"] for node in found.usable()] == ["a"]
+    monkeypatch.setattr(nodes, "AGAIN_SECONDS", -1.0)
+    assert found.leave_out("b")
+    assert found.placement() == {}
+
+
+def test_where_no_node_is_left_a_task_goes_anywhere_and_its_error_waits_for_better_times() -> None:
+    found = Nodes(lambda: cluster(a={"CPU": 1.0}, c={}))
+    assert not found.leave_out("a")
+    assert found.placement() == {}
+    assert judge(StorageMissing()) is Verdict.WAIT
+
+
+def test_nodes_that_are_near_the_storage_get_all_tasks() -> None:
+    found = Nodes(lambda: cluster(a={"CPU": 1.0}, b={"CPU": 1.0, NEAR: 1.0}))
+    assert found.placement() == {"resources": {NEAR: nodes.NEAR_SHARE}}
+    assert [node["NodeID"] for node in found.usable()] == ["b"]
+    assert not found.leave_out("b")
