@@ -67,12 +67,14 @@ def convert(
     from converters.plan import Choices
     from converters.prepare import Job, find_files
     from scray.sensors import read_sensor
+    from scray.settings import load_settings
 
     workers = 1 if executor is ExecutorName.serial else os.cpu_count() or 1
-    choices = Choices(codec.value, profile.value, read_size(memory), workers, verify=not no_verify)
+    sealing = load_settings().sandbox
+    choices = Choices(codec.value, profile.value, read_size(memory), workers, verify=not no_verify, sandbox=sealing)
     root, files = find_files(paths)
     job = Job(root, files, read_sensor(sensor), read_parameters(param or []), choices)
-    with _executor(executor) as chosen, show.Progress(as_json=as_json) as progress:
+    with _executor(executor, sealing) as chosen, show.Progress(as_json=as_json) as progress:
         report = run(job, out, chosen, lambda at: _show(progress, out.name, at))
     document = summary(report)
     ending.result(document, _sentence(document), as_json=as_json)
@@ -84,11 +86,11 @@ def _show(progress: show.Progress, name: str, at: Progress) -> None:
 
 
 @contextmanager
-def _executor(name: ExecutorName) -> Iterator[Executor]:
+def _executor(name: ExecutorName, sealing: str) -> Iterator[Executor]:
     if name is ExecutorName.serial:
-        from converters.run import Serial
+        from converters import run, sandbox
 
-        yield Serial()
+        yield run.Serial(sandbox.perform if sealing == "required" else run.perform)
         return
     from cluster.local_ray import connected
 

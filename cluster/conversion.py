@@ -159,6 +159,7 @@ class Conversion:
             settings.profile,
             settings.task_memory_bytes,
             settings.workers or cluster_cpus(),
+            sandbox=settings.sandbox,
             memmaps=str(settings.memmap_folder or folder) if read_sensor(dataset.sensor) == "4D_NEXUS" else "",
         )
         return Job(root, files, dataset.sensor, dataset.conversion_parameters, choices)

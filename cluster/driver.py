@@ -21,6 +21,7 @@ from cluster.actor import Driver
 from cluster.flights import cluster_resource
 from cluster.head import DRIVER_RESOURCE
 from cluster.version import code_version
+from converters import sandbox
 from scray.catalog import Catalog, connect
 from scray.errors import ScrayError
 from scray.reconcile import BEATS_A_LEASE
@@ -117,6 +118,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     try:
         settings = load_settings()
+        sandbox.require(settings.sandbox)
         ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         owner = ensure()

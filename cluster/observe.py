@@ -12,7 +12,7 @@ from typing import Any
 from cluster import embedded
 from cluster.head import program
 from cluster.state import NoStack, Places, api_address, is_held, read_state
-from scray.errors import BadParameter, ScrayError
+from scray.errors import BadParameter, ScrayError, Unsealed
 from scray.settings import load_settings
 from scray.sizes import size_text
 from scray.status import Status
@@ -155,11 +155,16 @@ def _ray() -> Iterator[Check]:
 def _sandbox() -> Iterator[Check]:
     from converters.sandbox import WANTED, Sandbox
 
-    box = Sandbox([], [], 1 << 30)
+    sealing = load_settings().sandbox
+    try:
+        box = Sandbox([], [], 1 << 30, sealing)
+    except Unsealed as error:
+        yield Check("sandbox", False, error.message)
+        return
     box.close()
     missing = ", ".join(sorted(WANTED - box.force))
     says = f"readers run without a limit on: {missing}" if missing else "readers are limited in memory, reach, network"
-    yield Check("sandbox", not missing, says)
+    yield Check("sandbox", not missing, f"{says} (SCRAY_SANDBOX={sealing})")
 
 
 def _stack(data: Path, api: str) -> Iterator[Check]:

@@ -28,9 +28,10 @@ Answer = dict[str, Any]
 def main(requests: TextIO, answers: TextIO) -> None:
     """Serve requests until there are no more; the first one says what may be touched."""
     limits = json.loads(requests.readline())
-    force = seal_off([Path(p) for p in limits["read"]], [Path(p) for p in limits["write"]])
+    read, write = ([Path(p) for p in limits[name]] for name in ("read", "write"))
+    force = seal_off(read, write) if limits["sealed"] else preload()
     confine.limit_memory(_mapped_bytes() + HEADROOM_BYTES + limits["memory_bytes"])
-    _send(answers, {"force": force})
+    _send(answers, {"force": [*force, "memory"]})
     for line in requests:
         _send(answers, answer(json.loads(line), answers))
 
@@ -40,11 +41,11 @@ def seal_off(read: list[Path], write: list[Path]) -> list[str]:
     network = confine.leave_network()
     preload()
     reach = confine.restrict([*read, *_system()], write)
-    return [name for name, on in (("network", network), ("reach", reach), ("memory", True)) if on]
+    return [name for name, on in (("network", network), ("reach", reach)) if on]
 
 
-def preload() -> None:
-    """The readers and codecs: afterwards nothing outside the limits has to be opened."""
+def preload() -> list[str]:
+    """The readers and codecs: afterwards nothing outside the limits has to be opened. Limits nothing."""
     import hdf5plugin  # noqa: F401
     import imagecodecs  # noqa: F401
     import netCDF4  # noqa: F401
@@ -56,6 +57,7 @@ def preload() -> None:
     import converters.run  # noqa: F401
 
     PIL.Image.init()
+    return []
 
 
 def answer(request: Answer, answers: TextIO) -> Answer:

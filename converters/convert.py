@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from converters import sandbox
 from converters.archives import archives_in
 from converters.mark import Mark
 from converters.plan import Plan
 from converters.prepare import Job, prepare
 from converters.run import Executor, execute, load_plan
-from converters.sandbox import unpack
 from converters.seal import seal
 from scray.errors import BadRequest, ScrayError
 from scray.manifest import FileDigest, digest_file
@@ -58,7 +58,9 @@ def convert(job: Job, out: Path, executor: Executor, watch: Watcher = lambda _: 
         inputs = _hash(job, watch)
         if archives_in(job.root, job.files):
             watch(Progress("unzipping", 0, 0))
-        staging = prepare(unpack(job, inputs, parent), inputs, parent)
+        unpacked = sandbox.unpack(job, inputs, parent)
+        sealed = job.choices.sandbox == "required"  # else who may start this may read those files himself
+        staging = (sandbox.prepare if sealed else prepare)(unpacked, inputs, parent)
         tally = _Tally(load_plan(staging), watch)
         execute(staging, executor, on_mark=tally.add)
         watch(Progress("sealing", tally.done, tally.total))

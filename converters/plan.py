@@ -49,7 +49,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Choices:
-    """What the caller decides; `memory_bytes` and `workers` change no byte of the result."""
+    """What the caller decides; `memory_bytes`, `workers` and `sandbox` change no byte of the result."""
 
     codec: str = "zip"
     profile: str = "local"
@@ -57,6 +57,7 @@ class Choices:
     workers: int = 1
     file_bytes: int = DEFAULT_FILE_BYTES
     verify: bool = True
+    sandbox: str = "auto"  # how the processes are sealed off that read the files: auto, required or off
     memmaps: str = ""  # the folder for memory maps of 4-D dashboards; none are written where it is empty
 
 

@@ -87,7 +87,8 @@ def _staging_key(plan: Plan) -> str:
     """
     paths = [(f.path, Path(plan.root) / f.path) for f in plan.inputs]
     times = [(name, path.stat().st_mtime_ns) for name, path in paths if path.exists()]
-    covered = json.dumps([plan.digest, plan.root, times, plan.choices.verify, plan.choices.memmaps]).encode()
+    choices = plan.choices
+    covered = json.dumps([plan.digest, plan.root, times, choices.verify, choices.memmaps, choices.sandbox]).encode()
     return hashlib.sha256(covered).hexdigest()[:32]
 
 

@@ -85,11 +85,12 @@ class Executor(Protocol):
 
 
 class Serial:
-    """One task after another, here."""
+    """One task after another, here, by `perform` or what does the same elsewhere (`converters.sandbox.perform`)."""
 
     window = 1
 
-    def __init__(self) -> None:
+    def __init__(self, perform: Callable[[Path, str], Mark] = perform) -> None:
+        self._perform = perform
         self._waiting: deque[tuple[Path, str]] = deque()
 
     def submit(self, staging: Path, task: Task) -> None:
@@ -98,7 +99,7 @@ class Serial:
     def wait(self) -> list[tuple[str, Mark | BaseException]]:
         staging, task_id = self._waiting.popleft()
         try:
-            return [(task_id, perform(staging, task_id))]
+            return [(task_id, self._perform(staging, task_id))]
         except Exception as error:
             return [(task_id, error)]
 

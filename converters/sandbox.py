@@ -39,15 +39,21 @@ KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_STACK_ID")
 
 
 class Sandbox:
-    """One child: what it may read and write, and how much memory it may map beyond its libraries."""
+    """One child: what it may read and write, and how much memory it may map beyond its libraries.
+
+    `sealing` is SCRAY_SANDBOX: "auto" takes what the kernel gives, "required" raises Unsealed where that is not all,
+    "off" bounds memory alone.
+    """
 
     program = "converters.child"
 
-    def __init__(self, read: Iterable[Path], write: Iterable[Path], memory_bytes: int) -> None:
+    def __init__(self, read: Iterable[Path], write: Iterable[Path], memory_bytes: int, sealing: str = "auto") -> None:
+        self.sealing = sealing
         self.limits = {
             "read": [str(p.resolve()) for p in read],
             "write": [str(p.resolve()) for p in write],
             "memory_bytes": memory_bytes,
+            "sealed": sealing != "off",
         }
         self._start()
 
@@ -63,6 +69,9 @@ class Sandbox:
         )
         self._tell(self.limits)
         self.force = frozenset(self._listen(SILENCE_SECONDS)["force"])
+        if self.sealing == "required" and (missing := WANTED - self.force):
+            self.close()
+            raise Unsealed(f"SCRAY_SANDBOX=required, but the kernel gives no limit on: {', '.join(sorted(missing))}.")
 
     def call(self, request: dict[str, Any], silence_seconds: float = SILENCE_SECONDS) -> str:
         """The result of a request; raises what the child raised, ReaderCrashed or TimedOut after a second try."""
@@ -118,19 +127,18 @@ class Sandbox:
                 pipe.close()
 
 
-def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, required: bool = False) -> Path:
+def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Path:
     """`converters.prepare.prepare` in a child of its own: within 60 s and 2 GiB."""
     staging_parent.mkdir(parents=True, exist_ok=True)
-    box = Sandbox([job.root], [staging_parent], PROBE_BYTES)
+    box = Sandbox([job.root], [staging_parent], PROBE_BYTES, job.choices.sandbox)
     try:
-        _require(box, required)
         parcel = base64.b64encode(pickle.dumps((job, inputs))).decode()
         return Path(box.call({"do": "prepare", "job": parcel, "parent": str(staging_parent.resolve())}))
     finally:
         box.close()
 
 
-def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, required: bool = False) -> Job:
+def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Job:
     """The job on what its archives hold, unpacked by a child into a folder of the staging; itself where it has none.
 
     The folder is named after the inputs, appears whole, and is found again. Raises as `unpack_all` does.
@@ -142,7 +150,7 @@ def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, re
         made = staging_parent / f"unpacking-{secrets.token_hex(8)}"
         made.mkdir(parents=True)
         try:
-            _unpack(job, made, required)
+            _unpack(job, made)
             settle(job.root, job.files, made, final)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
@@ -154,14 +162,19 @@ def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, re
     return replace(job, root=root, files=files)
 
 
+def require(sealing: str) -> None:
+    """Raises Unsealed where SCRAY_SANDBOX is "required" and this node's kernel cannot seal off a child."""
+    if sealing == "required":
+        Sandbox([], [], PROBE_BYTES, sealing).close()
+
+
 def _key(inputs: tuple[FileDigest, ...]) -> str:
     return hashlib.sha256(json.dumps([(f.path, f.size, f.root) for f in inputs]).encode()).hexdigest()[:32]
 
 
-def _unpack(job: Job, made: Path, required: bool) -> None:
-    box = Sandbox([job.root], [made], UNPACK_BYTES)
+def _unpack(job: Job, made: Path) -> None:
+    box = Sandbox([job.root], [made], UNPACK_BYTES, job.choices.sandbox)
     try:
-        _require(box, required)
         box.call({"do": "unpack", "root": str(job.root.resolve()), "files": job.files, "target": str(made.resolve())})
     finally:
         box.close()
@@ -172,16 +185,14 @@ Seat = tuple[Path, int, int]  # a staging folder, and which folders it and the i
 _kept: dict[Seat, Sandbox] = {}
 
 
-def perform(staging: Path, task_id: str, *, required: bool = False) -> Mark:
+def perform(staging: Path, task_id: str) -> Mark:
     """`converters.run.perform` in this process's child for the dataset.
 
     What only moves files to where a child cannot reach is done here: it parses nothing.
     """
     if load_plan(staging).task(task_id).kind in ("link", "place"):
         return run.perform(staging, task_id)
-    box = _box_for(staging)
-    _require(box, required)
-    box.call({"do": "perform", "staging": str(staging.resolve()), "task": task_id})
+    _box_for(staging).call({"do": "perform", "staging": str(staging.resolve()), "task": task_id})
     mark = read_mark(staging, task_id)
     if mark is None:
         raise Incomplete(f"The mark of {task_id} vanished.")
@@ -197,7 +208,7 @@ def _box_for(staging: Path) -> Sandbox:
         return box
     end_all()
     memory = max((task.memory_bytes for task in plan.tasks), default=0)
-    box = _kept[seat] = Sandbox([root], [staging], memory)
+    box = _kept[seat] = Sandbox([root], [staging], memory, plan.choices.sandbox)
     return box
 
 
@@ -208,12 +219,6 @@ def end_all() -> None:
 
 
 atexit.register(end_all)
-
-
-def _require(box: Sandbox, required: bool) -> None:
-    missing = WANTED - box.force
-    if required and missing:
-        raise Unsealed(f"SCRAY_SANDBOX=required, but the kernel gives no limit on: {', '.join(sorted(missing))}.")
 
 
 def _environment() -> dict[str, str]:

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
         "SCRAY_PROFILE", "local", "layout of results: `local` (block files) or `cloud` (one object a block)"
     )
     codec: Literal["zip", "small", "fast", "raw"] = _setting("SCRAY_CODEC", "zip", "compression of new datasets")
+    sandbox: Literal["auto", "required", "off"] = _setting(
+        "SCRAY_SANDBOX",
+        "auto",
+        "how processes that read uploads are sealed off: `auto` as far as the kernel can, `required` refuses to work "
+        "where it cannot, `off` bounds their memory alone",
+    )
     max_bytes: Size = _setting("SCRAY_MAX_BYTES", 10 * 2**40, "largest file that is accepted, as a size", ge=1)
     whole_hash_max_bytes: Size = _setting(
         "SCRAY_WHOLE_HASH_MAX", 2**40, "largest file whose own SHA-256 is checked besides its chunks', as a size"

@@ -21,7 +21,9 @@ from cluster import embedded, show
 from cluster.clidocs import page
 from cluster.commands import app
 from cluster.commands_convert import read_parameters
+from converters.sandbox import Sandbox
 from scray.errors import BadParameter
+from tests.trees import tree_digests
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "examples" / "data" / "img3d.tif"
@@ -238,6 +240,41 @@ def test_the_doctor_sees_a_key_that_others_can_read(tmp_path: Path, monkeypatch:
         (tmp_path / "auth/secret.key").chmod(mode)
         found = {check["name"]: check for check in scray_json("doctor", "--data", tmp_path)[1]["checks"]}
         assert found["secret key"]["ok"] is well
+
+
+@pytest.mark.parametrize("sealing", ["auto", "required", "off"])
+def test_doctor_says_how_readers_are_sealed_off(sealing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRAY_SANDBOX", sealing)
+    checks = {check["name"]: check for check in scray_json("doctor", "--data", tmp_path)[1]["checks"]}
+    assert checks["sandbox"]["ok"] is (sealing != "off")
+    assert f"SCRAY_SANDBOX={sealing}" in checks["sandbox"]["says"]
+    monkeypatch.setattr(Sandbox, "program", "tests.unsealed_child")
+    checks = {check["name"]: check for check in scray_json("doctor", "--data", tmp_path)[1]["checks"]}
+    assert not checks["sandbox"]["ok"]
+    assert "network, reach" in checks["sandbox"]["says"]
+
+
+def test_a_conversion_is_sealed_off_where_that_is_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["convert", SAMPLE, "--sensor", "TIFF", "--out"]
+    assert scray_json(*words, tmp_path / "plain")[0] == 0
+    monkeypatch.setenv("SCRAY_SANDBOX", "required")
+    assert scray_json(*words, tmp_path / "sealed")[0] == 0
+    assert tree_digests(tmp_path / "sealed") == tree_digests(tmp_path / "plain")
+    monkeypatch.setattr(Sandbox, "program", "tests.unsealed_child")
+    code, document = scray_json(*words, tmp_path / "unsealed")
+    assert (code, document["error"]["code"]) == (1, "unsealed")
+    assert not (tmp_path / "unsealed").exists()
+
+
+def test_a_driver_does_not_start_where_a_seal_is_required_and_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cluster.driver import main
+
+    monkeypatch.setenv("SCRAY_SANDBOX", "required")
+    monkeypatch.setattr(Sandbox, "program", "tests.unsealed_child")
+    assert main([]) == 1
+    assert "[unsealed]" in capsys.readouterr().err
 
 
 def test_a_serial_conversion_loads_no_ray_no_server_no_database(tmp_path: Path) -> None:

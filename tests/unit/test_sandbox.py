@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ import psutil
 import pytest
 import tifffile
 
-from converters import child, confine, sandbox
+from converters import child, confine, prepare, run, sandbox
 from converters.prepare import Job, find_files
 from converters.run import execute, load_plan
 from converters.sandbox import Sandbox
@@ -144,11 +146,48 @@ def test_it_dies_with_its_parent(folders: tuple[Path, Path]) -> None:
             time.sleep(0.05)
 
 
-def test_a_seal_that_is_required_and_missing_is_refused(box: Sandbox) -> None:
-    box.force = frozenset({"memory"})
-    sandbox._require(box, required=False)
-    with pytest.raises(Unsealed, match="network, reach"):
-        sandbox._require(box, required=True)
+class UnsealedSandbox(Sandbox):
+    program = "tests.unsealed_child"
+
+
+def test_a_seal_that_is_required_and_missing_is_refused(folders: tuple[Path, Path]) -> None:
+    taken = UnsealedSandbox([folders[0]], [folders[1]], 64 * MIB)
+    assert taken.force == {"memory"}
+    taken.close()
+    with pytest.raises(Unsealed, match="no limit on: network, reach"):
+        UnsealedSandbox([folders[0]], [folders[1]], 64 * MIB, "required")
+
+
+def test_without_a_seal_memory_is_bounded_all_the_same(folders: tuple[Path, Path]) -> None:
+    made = HostileSandbox([folders[0]], [folders[1]], 64 * MIB, "off")
+    (outside := folders[0].parent / "outside").write_text("elsewhere")
+    try:
+        assert made.force == {"memory"}
+        assert made.call({"do": "read", "path": str(outside)}) == "elsewhere"
+        with pytest.raises(TooLarge):
+            made.call({"do": "bomb", "bytes": 8 << 30})
+    finally:
+        made.close()
+
+
+@pytest.mark.parametrize("step", ["prepare", "unpack", "perform", "require"])
+def test_every_step_refuses_where_the_seal_is_required_and_missing(
+    step: str, stack: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = replace(stack, choices=replace(stack.choices, sandbox="required"))
+    with zipfile.ZipFile(stack.root / "stack.zip", "w") as archive:
+        archive.write(stack.root / "stack.tif", "stack.tif")
+    inputs = tuple(digest_file(stack.root, f) for f in stack.files)
+    staging = prepare.prepare(job, inputs, tmp_path / "plain")
+    monkeypatch.setattr(Sandbox, "program", "tests.unsealed_child")
+    steps: dict[str, Callable[[], object]] = {
+        "prepare": lambda: sandbox.prepare(job, inputs, tmp_path / "staging"),
+        "unpack": lambda: sandbox.unpack(replace(job, files=("stack.zip",)), inputs, tmp_path / "staging"),
+        "perform": lambda: sandbox.perform(staging, load_plan(staging).tasks[0].id),
+        "require": lambda: sandbox.require("required"),
+    }
+    with pytest.raises(Unsealed):
+        steps[step]()
 
 
 # --- the real child ------------------------------------------------------------------------------
@@ -164,8 +203,6 @@ def stack(tmp_path: Path) -> Job:
 
 
 def test_prepare_and_perform_in_the_child_give_what_they_give_outside(stack: Job, tmp_path: Path) -> None:
-    from converters import prepare, run
-
     inputs = tuple(digest_file(stack.root, f) for f in stack.files)
     sealed = sandbox.prepare(stack, inputs, tmp_path / "sealed")
     plain = prepare.prepare(stack, inputs, tmp_path / "plain")
