@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from converters.fax import FAX, proven
 from converters.jpegfile import LOSSLESS, decode_whole, parse_jpeg
 from converters.volume import Box
 from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
@@ -111,11 +112,22 @@ class Pages:
         def decode(stream: bytes) -> Array:
             return np.asarray(page.decode(stream, index, **self._tables(page))[0])
 
+        if self.keyframe.compression in FAX:
+            return self._fax(page, data, index)
         if self.keyframe.compression != JPEG or self.keyframe.bitspersample != 8 or self.keyframe.jpegheader:
             return decode(data)
         what = f"Strip or tile {index} of {self.name}"
         found = parse_jpeg(data, what)
         return decode(data) if found.process == LOSSLESS else decode_whole(data, found, decode, what)
+
+    def _fax(self, page: Any, data: bytes, index: int) -> Array:
+        pixels = np.asarray(page.decode(data, index)[0])
+        options = page.tags.get(292)
+        reverse = self.keyframe.fillorder == 2
+        compression, flags = int(self.keyframe.compression), int(options.value) if options else 0
+        if not proven(pixels.reshape(-1, self.shaped[3]), data, compression, flags, reverse=reverse):
+            raise BadInput(f"Strip {index} of {self.name} is damaged: its fax codes do not make up its pixels.")
+        return pixels.astype(np.bool_)
 
     def _tables(self, page: Any) -> dict[str, Any]:
         if self.keyframe.compression not in JPEG_CODES:

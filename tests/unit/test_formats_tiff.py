@@ -12,6 +12,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from converters import tiff
 from converters.joined import OPEN_FILES
@@ -417,3 +418,41 @@ def test_tags_that_make_no_sense_are_errors(tmp_path: Path, code: int, value: in
         cast(tifffile.TiffPage, f.pages[0]).tags[code].overwrite(value, dtype=kind)
     with pytest.raises(ScrayError):
         read_all(tiff, tmp_path, probe_one(tmp_path, "a.tif"))
+
+
+def fax(path: Path, array: Array, how: str, **tags: Any) -> None:
+    """A bilevel picture, encoded by libtiff."""
+    Image.fromarray(array).save(path, "TIFF", compression=how, tiffinfo={278: 16, **tags})
+
+
+def blocks(height: int, width: int) -> Array:
+    """A drawing of two colours: blocks, a white band and noise."""
+    y, x = np.mgrid[:height, :width]
+    drawing: Array = (x // 7 + y // 5) % 3 == 0
+    drawing[height // 3 : height // 2] = False
+    drawing[height * 3 // 4 :] = pattern((height, width), "u1")[height * 3 // 4 :] > 128
+    return drawing
+
+
+@pytest.mark.parametrize("how", ["group4", "group3", "tiff_ccitt"])
+@pytest.mark.parametrize("shape", [(40, 61), (1, 1), (33, 16), (5, 3000)])
+def test_fax_codes_are_read_exactly(tmp_path: Path, how: str, shape: tuple[int, int]) -> None:
+    array = blocks(*shape)
+    fax(tmp_path / "a.tif", array, how)
+    volume = probe_one(tmp_path, "a.tif")
+    assert np.array_equal(read_all(tiff, tmp_path, volume).reshape(shape), array)
+
+
+@pytest.mark.parametrize("how", ["group4", "group3", "tiff_ccitt"])
+def test_fax_codes_that_end_early_are_errors(tmp_path: Path, how: str) -> None:
+    fax(tmp_path / "a.tif", blocks(64, 200), how)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        start, count = page.dataoffsets[1], page.databytecounts[1]
+    for keep in (count // 4, count // 2, count - 8):
+        data[start + keep : start + count] = bytes(count - keep)
+        (tmp_path / "b.tif").write_bytes(data)
+        volume = probe_one(tmp_path, "b.tif")
+        with pytest.raises(BadInput, match=r"b\.tif"):
+            read_all(tiff, tmp_path, volume)
