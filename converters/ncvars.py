@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from scray.errors import TooLarge
 MAX_VARIABLES = 20_000
 MAX_COORDINATE = 100_000
 MAX_COORDINATES = 300_000  # values written down, all coordinates together
+BOUNDS = frozenset({"bounds", "climatology", "grid_mapping"})
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,17 @@ def attributes(item: Any) -> dict[str, Any]:
 
 
 def data_variables(every: list[Variable]) -> list[Variable]:
-    """The variables to convert, in the order of the file.
+    """The variables to convert: the data, in the order of the file, then their coordinates of two axes or more.
 
-    Those of two axes or more that are neither coordinates nor bounds; where there is none, those of one axis; where
-    there is none, whatever numbers are left.
+    Data are those of two axes or more that are neither coordinates nor bounds; where there is none, those of one
+    axis; where there is none, whatever numbers are left.
     """
     numeric = [v for v in every if v.numeric and v.samples]
-    helpers = {word for v in every for word in _helpers(v)}
-    plain = [v for v in numeric if not v.is_axis and v.name not in helpers and not _looks_like_bounds(v)]
-    return (
+    known = {v.path for v in every}
+    coordinates = coordinate_paths(every)
+    bounds = {path for v in every for path in _referred(v, known, BOUNDS.__contains__)}
+    plain = [v for v in numeric if not v.is_axis and v.path not in coordinates | bounds and not _looks_like_bounds(v)]
+    data = (
         [v for v in plain if len(v.shape) > 1 and v.long_axes > 1]
         or [v for v in plain if len(v.shape) > 1]
         or [v for v in plain if v.shape]
@@ -113,12 +116,32 @@ def data_variables(every: list[Variable]) -> list[Variable]:
         or [v for v in numeric if v.shape]
         or numeric
     )
+    paths = {v.path for v in data}
+    return data + [v for v in numeric if v.path in coordinates - paths and len(v.shape) > 1]
 
 
-def _helpers(variable: Variable) -> list[str]:
-    """The variables that this one calls its coordinates, bounds or grid mapping."""
-    keys = ("coordinates", "bounds", "climatology", "grid_mapping")
-    return [word.rstrip(":") for key in keys for word in str(variable.attributes.get(key, "")).split()]
+def coordinate_paths(every: list[Variable]) -> set[str]:
+    """The variables that others name as their coordinates."""
+    known = {v.path for v in every}
+    return {path for v in every for path in _referred(v, known, _is_coordinate_key)}
+
+
+def _is_coordinate_key(key: str) -> bool:
+    """CF's list of coordinates, or what a mesh topology is made of (UGRID conventions 1.0)."""
+    return key == "coordinates" or key.endswith(("_coordinates", "_connectivity"))
+
+
+def _referred(variable: Variable, known: set[str], wanted: Callable[[str], bool]) -> Iterator[str]:
+    """The other variables that the attributes of one name, looked for in its group, then in those around it."""
+    words = [w for key, value in variable.attributes.items() if wanted(key) for w in str(value).split()]
+    for word in words[:1000]:
+        group = variable.path.rpartition("/")[0]
+        name = word.rstrip(":").strip("/")
+        while group and f"{group}/{name}" not in known:
+            group = group.rpartition("/")[0]
+        path = f"{group}/{name}" if group else name
+        if path in known and path != variable.path:
+            yield path
 
 
 def _looks_like_bounds(variable: Variable) -> bool:

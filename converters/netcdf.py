@@ -27,10 +27,19 @@ from converters.h5links import Found, H5Store
 from converters.h5walk import attribute, walk
 from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
-from converters.ncvars import Variable, attributes, coordinates, data_variables, time_axis, variables
+from converters.ncunlisted import with_unlisted
+from converters.ncvars import (
+    Variable,
+    attributes,
+    coordinate_paths,
+    coordinates,
+    data_variables,
+    time_axis,
+    variables,
+)
 from converters.samples import left_out, parts, take, type_name
 from converters.sniff import kind_of
-from converters.volume import Array, Box, Reader, Source, Volume, roles_for
+from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, roles_for
 from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
 
 FORMAT = "netcdf"
@@ -104,14 +113,19 @@ def _check_links(root: Path, name: str) -> None:
 
 def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
     with reading(name, "NetCDF"), _opened(root, name) as dataset, H5Store(root) as store:
+        is_hdf5 = str(dataset.disk_format).startswith("HDF5")
         every = list(variables(dataset))
+        if is_hdf5:
+            every = with_unlisted(store, name, every)
         chosen = _named(name, every, wanted) if wanted else data_variables(every)
         if not chosen:
             raise NothingToConvert(f"{name} holds no array of numbers. Its variables: {_listing(every)}.")
         axes = {v.dims[0]: v for v in every if v.is_axis}
-        is_hdf5 = str(dataset.disk_format).startswith("HDF5")
+        grids = _grids(chosen)
+        aside = coordinate_paths(every)
+        ordered = grids if wanted else sorted(grids, key=lambda grid: _rank(grid, aside, axes))
         volumes: list[Volume] = []
-        for label, grid in _grids(chosen).items():
+        for label, grid in _labelled(ordered).items():
             for variable in grid:
                 volumes += _volumes(store if is_hdf5 else None, name, variable, label, axes)
         notes = _notes(every, chosen)
@@ -130,16 +144,28 @@ def _listing(every: list[Variable]) -> str:
     return ", ".join(f"{v.path} ({type_name(v.dtype)})" for v in every[:30]) or "none"
 
 
-def _grids(chosen: list[Variable]) -> dict[str, list[Variable]]:
-    """Variables by grid, that of the largest variable first; named "" if alone, else by variable or dimensions."""
+def _grids(chosen: list[Variable]) -> list[list[Variable]]:
+    """Variables by grid, in their order."""
     grids: dict[tuple[Any, ...], list[Variable]] = {}
     for variable in chosen:
         grids.setdefault((variable.dims, variable.shape), []).append(variable)
-    ordered = sorted(grids.values(), key=lambda g: -max(v.samples * v.dtype.itemsize for v in g))
-    if len(ordered) == 1:
-        return {"": ordered[0]}
+    return list(grids.values())
+
+
+def _rank(grid: list[Variable], aside: set[str], axes: dict[str, Variable]) -> tuple[bool, bool, int]:
+    """Data before coordinates, what fits the axes of a dataset before what has to be folded, then the largest."""
+    first = grid[0]
+    folded = first.long_axes - (time_axis(first, axes) is not None) > MAX_SPACE_AXES
+    largest = max(v.samples * v.dtype.itemsize for v in grid)
+    return all(v.path in aside for v in grid), folded, -largest
+
+
+def _labelled(grids: list[list[Variable]]) -> dict[str, list[Variable]]:
+    """Grids by name: "" if alone, else by variable or dimensions."""
+    if len(grids) == 1:
+        return {"": grids[0]}
     named: dict[str, list[Variable]] = {}
-    for grid in ordered:
+    for grid in grids:
         label = grid[0].path.replace("/", "_") if len(grid) == 1 else "_".join(grid[0].dims).replace("/", "_")
         while label in named or not label:
             label += "_2" if label else "scalars"

@@ -96,6 +96,7 @@ def test_grids_are_datasets_and_the_largest_comes_first(tmp_path: Path) -> None:
         ("u", "z_y_x"),
         ("surface", "y_x"),
         ("more/mask", "y_x"),
+        ("lat", "y_x"),
         ("more/wide", "more_wide"),
     ]
     assert "profile" in source.metadata["coordinates"]
