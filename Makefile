@@ -14,7 +14,7 @@ STAMP_DB := .venv-db/.made
 STAMP_S3 := .venv-s3/.made
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db .venv-s3
+.PHONY: help demo test chaos check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db .venv-s3
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -27,6 +27,11 @@ test: .venv .venv-db .venv-s3 ## everything that `make check` does, then the tes
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
 	$(QUICK) $(BIN)/pytest tests/integration
 	$(QUICK) $(BIN)/pytest tests/acceptance tests/chaos
+
+# The long form takes up to two hours and 40 GB of disk; CHAOS=short ten minutes.
+chaos: CHAOS ?= long
+chaos: .venv .venv-db ## kill everything, again and again, under load; CHAOS=short for ten minutes of it
+	CHAOS=$(CHAOS) $(if $(filter-out long,$(CHAOS)),$(QUICK)) $(BIN)/pytest tests/chaos
 
 check: .venv ## style, types, floors, unit tests; nothing needs to run for it
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit

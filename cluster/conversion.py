@@ -67,6 +67,7 @@ class Conversion:
 
     def __init__(self, claim: Claim, desk: Desk) -> None:
         self.claim, self.desk = claim, desk
+        self.label = claim.uuid[:8]  # of its tasks, as Ray shows them
         self.order: Order | None = None
         self.began = time.monotonic()
         self.meter = Meter(self._tell)
@@ -167,7 +168,7 @@ class Conversion:
     def _hash(self, job: Job) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
         again = partial(self.meter.add, new=False)  # or what fails after this would be tried for ever
-        return digest_inputs(job.root, job.files, on_bytes=again, stop=self.check)
+        return digest_inputs(job.root, job.files, on_bytes=again, stop=self.check, label=self.label)
 
     def _unpack(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Job:
         """The job on what its archives hold; while they are unpacked, the dataset says so."""
@@ -175,7 +176,7 @@ class Conversion:
             return job
         self._enter(Status.UNZIPPING)
         self.meter.enter("unzipping")
-        unpacked: Job = call("unpack", lambda: unpack_task.remote(job, inputs, str(parent)), self.check)
+        unpacked: Job = self._call("unpack", unpack_task, job, inputs, str(parent))
         self._enter(Status.CONVERTING)
         return unpacked
 
@@ -185,7 +186,12 @@ class Conversion:
 
     def _prepare(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Path:
         self.meter.enter("planning")
-        return Path(call("prepare", lambda: prepare_task.remote(job, inputs, str(parent)), self.check))
+        return Path(self._call("prepare", prepare_task, job, inputs, str(parent)))
+
+    def _call(self, name: str, task: Any, *arguments: object) -> Any:
+        """One remote call under a name that says whose it is."""
+        remote = task.options(name=f"{self.label}:{name}").remote
+        return call(name, lambda: remote(*arguments), self.check)
 
     def _perform(self, staging: Path, plan: Plan) -> None:
         """Whatever has no mark yet; only new marks are progress."""
@@ -197,11 +203,11 @@ class Conversion:
             if mark.task not in before:
                 self.meter.add(mark.read_bytes, mark.files[-1].path if mark.files else "")
 
-        execute(staging, RayExecutor(label=self.claim.uuid[:8]), on_mark=on_mark, stop=lambda: bool(self.order))
+        execute(staging, RayExecutor(label=self.label), on_mark=on_mark, stop=lambda: bool(self.order))
 
     def _seal(self, staging: Path) -> None:
         self.meter.enter("sealing")
-        call("seal", lambda: seal_task.remote(str(staging)), self.check)
+        self._call("seal", seal_task, str(staging))
 
     def _publish(self, staging: Path, target: Path, plan: Plan) -> None:
         self.meter.enter("publishing")

@@ -18,7 +18,7 @@ PORTIONS_PER_CPU = 4  # so that no CPU waits long for the last one
 
 
 def digest_inputs(
-    root: Path, files: Sequence[str], *, on_bytes: Callable[[int], None], stop: Callable[[], None]
+    root: Path, files: Sequence[str], *, on_bytes: Callable[[int], None], stop: Callable[[], None], label: str = "plan"
 ) -> tuple[FileDigest, ...]:
     """Digest every file once. `on_bytes` hears how many more are done; `stop` may raise to give up."""
     sizes = {name: inside(root, Path(name)).stat().st_size for name in files}
@@ -26,7 +26,10 @@ def digest_inputs(
     limit = min(PORTION_BYTES, max(CHUNK_BYTES, sum(sizes.values()) // (cpus * PORTIONS_PER_CPU)))
     found: dict[tuple[str, Span], str] = {}
     portions = list(_portions(sizes, limit))
-    calls = ((number, partial(hash_task.remote, str(root), portion)) for number, portion in enumerate(portions))
+    calls = (
+        (number, partial(hash_task.options(name=f"{label}:hash-{number}").remote, str(root), portion))
+        for number, portion in enumerate(portions)
+    )
     for number, digests in run_all(calls, 2 * cpus, stop):
         found.update(zip(portions[number], digests, strict=True))
         on_bytes(sum(span.size for _, span in portions[number]))

@@ -29,7 +29,13 @@ def load_plan(staging: Path) -> Plan:
 
 
 def perform(staging: Path, task_id: str, alive: Callable[[], None] = lambda: None) -> Mark:
-    """Do one task and write its mark; doing it again gives the same bytes. Raises what reading and writing raise."""
+    """Do one task and write its mark; doing it again gives the same bytes. Raises what reading and writing raise.
+
+    What is finished is not done again: whoever did it may have died before it could tell, or was faster.
+    """
+    done = read_mark(staging, task_id)
+    if done and done.is_true(staging):
+        return done
     plan = load_plan(staging)
     task = plan.task(task_id)
     mark = _perform(plan, staging, task, alive)
