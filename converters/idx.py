@@ -84,6 +84,8 @@ def read_header(root: Path, name: str, called: str = "") -> Header:
     try:
         text = path.read_text("utf-8", errors="replace")
         header = Header.parse(text, PurePosixPath(called or name).stem)
+        if header.time and header.time.open_ended:
+            raise Unsupported("the header does not say which time steps there are: write the first and the last")
         for field in header.fields:
             header.block_file(0, field.name, next(iter(header.steps())))
     except UnsafePath as error:
@@ -117,13 +119,18 @@ def _require_data(root: Path, header: Header, files: tuple[str, ...], name: str)
 
 def _data_folder(header: Header, name: str) -> str:
     """The folder, ending in a slash, below which all block files of a header lie; "" for the top."""
-    first = PurePosixPath(_first_file(header))
-    top = first.parts[0] + "/" if len(first.parts) > 1 else ""
-    return _prefix(name) + top
+    first, last = PurePosixPath(_first_file(header)), PurePosixPath(_last_file(header))
+    shared = len(first.parts) > 1 and first.parts[0] == last.parts[0]  # a template may put the time first
+    return _prefix(name) + (first.parts[0] + "/" if shared else "")
 
 
 def _first_file(header: Header) -> str:
     return header.block_file(0, header.fields[0].name, next(iter(header.steps())))
+
+
+def _last_file(header: Header) -> str:
+    last = header.time.ranges[-1][-1] if header.time else 0
+    return header.block_file(header.total_blocks - 1, header.fields[0].name, last)
 
 
 def _prefix(name: str) -> str:
@@ -173,6 +180,12 @@ def _linked(
 
 
 def _checked(header: Header, name: str) -> Linked:
+    """What is to be checked of a header that stays as it is; Unsupported where viewers look elsewhere than we do."""
+    if not header.arco and not header.filename_template.startswith(("./", "$(CurrentFileDirectory)/")):
+        raise Unsupported(
+            f"{name}: viewers look for {header.filename_template[:80]!r} where they were started, not beside the "
+            "header; with repack=true it is written anew."
+        )
     samples = header.step_count * header.total_blocks << header.bits_per_block
     sizes = [header.block_bytes(index) for index in range(len(header.fields))]
     return Linked(name, samples * sum(f.sample_bytes for f in header.fields), max(sizes))

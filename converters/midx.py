@@ -14,7 +14,7 @@ from scray.errors import BadInput, HostileInput, MissingSource, TooLarge, Unsafe
 
 MAX_BYTES = 4 << 20
 _URL = re.compile(r"""\burl\s*=\s*(?:"([^"]*)"|'([^']*)')""")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_NO_ELEMENT = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>", re.DOTALL)  # whichever begins first
 
 
 def is_midx(path: Path) -> bool:
@@ -49,7 +49,7 @@ def urls(root: Path, name: str) -> list[str]:
     path = root / name
     if path.stat().st_size > MAX_BYTES:
         raise TooLarge(f"{name} is too large.")
-    text = _COMMENT.sub("", path.read_text("utf-8", errors="replace"))
+    text = _NO_ELEMENT.sub("", path.read_text("utf-8", errors="replace"))
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise HostileInput(f"{name} declares XML entities, which may stand for anything.")
     return [html.unescape(one or other) for one, other in _URL.findall(text)]

@@ -89,10 +89,10 @@ def _kind(fd: int, size: int) -> str:
 
 
 def _by_text(head: bytes) -> str:
-    """IDX headers begin with a line in brackets; comments may stand before it."""
+    """IDX headers begin with a key in brackets, mostly the version; comments may stand before it."""
     lines = [line.strip() for line in head.removeprefix(b"\xef\xbb\xbf").splitlines()]
     first = next((line for line in lines if line and not line.startswith(b"#")), b"")
-    if first == b"(version)":
+    if first.startswith(b"(") and b"(version)" in lines:
         return "idx"
     start = head.lstrip()[:2048].lower()
     return "midx" if start.startswith(b"<") and b"<dataset" in start else ""

@@ -65,7 +65,7 @@ def _dataset_problems(folder: Path, record: dict[str, Any]) -> Iterator[str]:
             if name in record and record[name] is not None and not _agree(name, record[name], said):
                 yield f"{path} has {name} {said}, metadata.json says {record[name]}"
         with Dataset((folder / path).parent, header) as dataset:
-            yield from _block_problems(path, dataset)
+            yield from _block_problems(path, dataset, converted="source_axes" in record)
     except ScrayError as error:
         yield f"{path}: {error.message}"
 
@@ -76,9 +76,8 @@ def _agree(name: str, said: Any, found: Any) -> bool:
     return bool([{key: field.get(key) for key in other} for field, other in zip(said, found, strict=False)] == found)
 
 
-def _block_problems(path: str, dataset: Dataset) -> Iterator[str]:
-    """Every block of every field and time step is there, whole, and as its field declares."""
-    converted = dataset.header.version == 6 and all(f.row_major for f in dataset.header.fields)
+def _block_problems(path: str, dataset: Dataset, *, converted: bool) -> Iterator[str]:
+    """Every block of every field and time step is there and whole; in what we wrote, also as its field declares."""
     for step in dataset.header.steps():
         for block in dataset.blocks():
             for index in range(len(dataset.header.fields)):

@@ -22,6 +22,7 @@ MAX_LEVEL = 62
 MAX_AXES = 5
 MAX_BLOCK_BITS = 24
 MAX_TABLE_ENTRIES = 1 << 22
+MAX_NUMBER = 2**31 - 1  # no viewer reads a larger one
 BLOCK_BYTES_LIMIT = 2**31 - 1  # a block header states a size as a signed 32-bit number
 
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
@@ -137,7 +138,7 @@ class Header:
             fields = tuple(replace(f, row_major=False) for f in fields)
         bitmask = said.get("bits", "")
         _check_bitmask(bitmask)
-        arco = _one(said, "arco", 0)
+        arco, _ = _one(said, "arco", 0), _one(said, "missing_blocks", 0)
         bits, per_file = _block_sizes(said, bitmask, fields, arco)
         file_names = said.get("filename_template") or template.default_template(name, len(bitmask) - 1, bits)
         return cls(
@@ -208,7 +209,7 @@ def _sections(text: str) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         if line.startswith("("):
-            key = line.removeprefix("(").removesuffix(")").strip()
+            key = line.removeprefix("(").removesuffix(")")  # to the letter: ( box ) is another key to viewers
             found[key] = []
         elif key is None:
             raise BadInput("this is not an IDX header: it does not begin with a (key)")
@@ -230,6 +231,8 @@ def _one(said: dict[str, str], key: str, default: int | None = None) -> int:
         return default
     if len(values) != 1:
         raise BadInput(f"the IDX header has no number for ({key})")
+    if abs(values[0]) > MAX_NUMBER:
+        raise TooLarge(f"the IDX header has the number {values[0]} for ({key}), which no viewer reads")
     return values[0]
 
 

@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from scray.errors import BadInput, UnsafePath
 
 _DIGITS = re.compile(r"%0([1-9])x")
-_PRINTF = re.compile(r"%(0?)(\d{0,2})([dixX])")
+_PRINTF = re.compile(r"%[-+ 0]*\d{0,2}(?:\.\d{1,2})?[dixX]", re.ASCII)
 
 
 def time_folder(template: str, step: int) -> str:
@@ -86,5 +86,4 @@ def _printf(template: str, number: int) -> str:
     before, after = template[: match.start()], template[match.end() :]
     if "%" in before or "%" in after:
         raise BadInput(f"the IDX header has a template that cannot be read: {template[:80]!r}")
-    kind = match[3] if match[3] in "xX" else "d"
-    return before + format(number, f"{match[1]}{match[2]}{kind}") + after
+    return before + match[0] % number + after

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import registry
+from converters import idx, registry
 from converters.convert import convert
 from converters.grid import grids_for
 from converters.plan import Choices as PlanChoices
@@ -147,6 +147,72 @@ def test_a_header_that_promises_what_its_files_cannot_hold_is_refused(tmp_path: 
             registry.probe("IDX", *find_files([tmp_path / "in"]), parameters)
 
 
+def rewritten(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
+
+
+def test_keys_may_come_in_any_order(tmp_path: Path) -> None:
+    (array,) = made(tmp_path / "in" / "visus.idx")
+    path = tmp_path / "in" / "visus.idx"
+    path.write_text(path.read_text().removeprefix("(version)\n6\n") + "(version)\n6\n")
+    run(tmp_path / "in", tmp_path / "out")
+    assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("time", ["time%0000d/", "t%3d/", "t%5.3d/", "t%x/", "t%02d_"])
+def test_times_are_printed_as_viewers_do(tmp_path: Path, time: str) -> None:
+    arrays = made(tmp_path / "in" / "visus.idx", steps=3)
+    rewritten(tmp_path / "in" / "visus.idx", "%04d/", time)
+    for step in range(3):
+        for file in files_of(tmp_path / "in" / "visus" / f"{step:04d}"):
+            target = tmp_path / "in" / "visus" / (time % step + file.name)
+            target.parent.mkdir(exist_ok=True)
+            file.rename(target)
+    run(tmp_path / "in", tmp_path / "out")
+    for step, array in enumerate(arrays):
+        assert openvisus().read(tmp_path / "out" / "visus.idx", "a", step).tobytes() == array.tobytes()
+
+
+def test_where_viewers_would_look_elsewhere_only_repack_will_do(tmp_path: Path) -> None:
+    (array,) = made(tmp_path / "in" / "visus.idx")
+    rewritten(tmp_path / "in" / "visus.idx", "./visus/", "visus/")
+    with pytest.raises(Unsupported, match="repack=true"):
+        convert(job(tmp_path / "in"), tmp_path / "out", Serial())
+    run(tmp_path / "in", tmp_path / "out", repack=True)
+    assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
+
+
+def test_a_header_that_does_not_say_its_time_steps_is_refused(tmp_path: Path) -> None:
+    made(tmp_path / "in" / "visus.idx", steps=2)
+    rewritten(tmp_path / "in" / "visus.idx", "0 1 %04d/", "* * %04d/")
+    for parameters in ({}, {"repack": True}):
+        with pytest.raises(Unsupported, match="time steps"):
+            convert(job(tmp_path / "in", **parameters), tmp_path / "out", Serial())
+
+
+def test_all_steps_count_where_the_time_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "in" / "visus.idx", steps=3)
+    rewritten(tmp_path / "in" / "visus.idx", "./visus/", "./")
+    for folder in (tmp_path / "in" / "visus").iterdir():
+        folder.rename(tmp_path / "in" / folder.name)
+    stored = sum(file.stat().st_size for file in files_of(tmp_path / "in"))
+    raw = 3 * 20 * 30 * 40 * 5
+    monkeypatch.setattr(idx, "UNSUSPICIOUS_BYTES", 0)
+    monkeypatch.setattr(idx, "MAX_RATIO", raw / stored + 0.01)
+    run(tmp_path / "in", tmp_path / "out")
+
+
+def test_blocks_may_be_laid_out_otherwise_than_the_header_proposes(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "cat_gray", tmp_path / "in")
+    rewritten(tmp_path / "in" / "gray.idx", "format(0)", "")
+    before = openvisus().read(DATA / "cat_gray" / "gray.idx", "data")
+    run(tmp_path / "in", tmp_path / "out")
+    assert before is not None
+    assert seen(tmp_path / "out", "data").tobytes() == before.tobytes()
+
+
 # --- midx ----------------------------------------------------------------------------------------
 
 
@@ -193,10 +259,12 @@ def test_a_midx_called_visus_idx_is_told_by_its_content(tmp_path: Path) -> None:
         ("$(HOME)/a.idx", UnsafePath),
         ("none.idx", MissingSource),
         ("visus.midx", BadInput),
+        ("A.idx'/><![CDATA[<!--]]><dataset url='/etc/passwd'/><![CDATA[-->]]><b c='", UnsafePath),
     ],
 )
 def test_a_midx_that_leads_out_or_nowhere_is_refused(tmp_path: Path, url: str, error: type[ScrayError]) -> None:
-    midx(tmp_path / "in" / "visus.midx", url)
+    midx(tmp_path / "in" / "visus.midx", url.replace("'", '"'))
+    (tmp_path / "in" / "A.idx").write_text("(version)\n")
     with pytest.raises(error, match=r"visus\.midx"):
         registry.probe("IDX", *find_files([tmp_path / "in"]), {})
 
