@@ -30,11 +30,13 @@ PARTS = 70
 
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
-    """A Ray with two workers of its own."""
+    """A Ray with two workers of its own; nothing of its secret stays in the environment."""
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")}
     with connected(2):
         import ray
 
         yield ray
+    assert {name: os.environ.get(name) for name in before} == before
 
 
 @pytest.fixture(scope="module")

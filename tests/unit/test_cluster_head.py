@@ -1,9 +1,11 @@
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from cluster import embedded, head
+from cluster.local_ray import environment
 
 
 def test_free_ports_differ() -> None:
@@ -88,3 +90,15 @@ def test_the_database_is_told_to_stay_on_loopback_and_to_flush() -> None:
     assert words[words.index("--host") + 1] == "127.0.0.1"
     assert "--sync-on-commit" in words
     assert embedded.url(7).endswith("?retryWrites=false")
+
+
+def test_what_a_private_ray_needs_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    before = dict(os.environ)
+    values = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}
+    with environment(values):
+        assert {name: os.environ[name] for name in values} == values
+    with pytest.raises(ZeroDivisionError), environment(values):
+        raise ZeroDivisionError
+    assert dict(os.environ) == before
