@@ -63,8 +63,9 @@ def checks(backend: Backend) -> dict[str, str]:
 
 
 def _driver(drivers: list[dict[str, Any]]) -> str:
-    if any(driver["alive"] for driver in drivers):
-        return OK
+    living = [driver for driver in drivers if driver["alive"]]
+    if living:
+        return OK if any(not driver.get("resting") for driver in living) else "Drained: `scray resume` goes on."
     ages = [driver["age_seconds"] for driver in drivers]
     return f"No driver has answered for {min(ages):.0f} seconds." if ages else "No driver has ever answered."
 

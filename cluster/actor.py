@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -27,9 +29,11 @@ from scray.catalog import Catalog, connect
 from scray.copies import Copies
 from scray.crash import reach
 from scray.errors import DatabaseError
+from scray.orders import Orders
 from scray.queue import Claim, Queue
 from scray.reconcile import (
     BEATS_A_LEASE,
+    NEVER,
     Action,
     Beat,
     Expire,
@@ -47,6 +51,7 @@ from scray.sessions import Sessions
 from scray.settings import Settings, load_settings
 
 log = logging.getLogger(__name__)
+LEAVE_SECONDS = 8.0  # how long a driver that is told to end may take to give its work back
 DATASETS_PER_CPU = 2  # while one waits for its last brick, another fills the workers
 
 
@@ -69,17 +74,20 @@ class Driver:
         sessions = Sessions(database, settings.session_seconds)
         self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions)
         self.desk.storage.create()
+        self.orders = Orders(database)
         self.owner = owner_name(name, settings)
         NODES.beacon = Beacon.light(self.desk.storage, self.owner)
         self.version = code_version()
         self.held: dict[str, Held] = {}
-        self.left = threading.Event()
+        self.draining, self.left = threading.Event(), threading.Event()
         slots = DATASETS_PER_CPU * (settings.workers or cluster_cpus())
         self.state = Snapshot((), slots, settings.lease_seconds, settings.poll_seconds)
         self.adopted = False
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(not self.drain(LEAVE_SECONDS)))
         threading.Thread(target=self._live, name="driver", daemon=True).start()
         if settings.publish_url:
-            copying.Copier(self.desk, Copies(database), lambda: self.state.draining or self.left.is_set()).start()
+            copying.Copier(self.desk, Copies(database), self.draining.is_set).start()
 
     def about(self) -> dict[str, Any]:
         """Who it is and what it works on."""
@@ -87,7 +95,7 @@ class Driver:
 
     def drain(self, seconds: float) -> bool:
         """Claim nothing more and give everything back; whether that was done in time."""
-        self.state = replace(self.state, draining=True)
+        self.draining.set()
         return self.left.wait(seconds)
 
     # --- the loop ------------------------------------------------------------------------------------
@@ -104,9 +112,12 @@ class Driver:
         if not self.adopted:
             with _database_may_be_away():
                 self._adopt()
+        with _database_may_be_away():
+            self._obey(self.orders.drained(self.owner))
         for held in self.held.values():
             self._look_at(held)
         works = tuple(held.work for held in self.held.values())
+        self.state = replace(self.state, draining=self.draining.is_set())
         for action in decide(replace(self.state, works=works), time.monotonic()):
             with _database_may_be_away():
                 self._perform(action)
@@ -117,6 +128,11 @@ class Driver:
         for claim in self.desk.queue.adopt(self.owner):
             self._begin(claim, asked)
         self.adopted = True
+
+    def _obey(self, resting: bool) -> None:
+        """Everybody hears at once of a driver that rests, or works again."""
+        if resting != self.state.resting:
+            self.state = replace(self.state, resting=resting, beat_at=NEVER)
 
     def _look_at(self, held: Held) -> None:
         conversion = held.conversion
@@ -180,6 +196,7 @@ class Driver:
             "period_seconds": period,
             "host": socket.gethostname(),
             "slots": self.state.slots,
+            "resting": self.state.resting,
             "left_out": sorted(NODES.left_out().values()),
         }
 

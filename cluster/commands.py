@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from cluster import commands_convert, commands_datasets, commands_stack
+from cluster import commands_convert, commands_datasets, commands_operate, commands_stack
 
 app = typer.Typer(
     name="scray",
@@ -25,9 +25,13 @@ for body in (
     commands_datasets.upload,
     commands_datasets.watch,
     commands_datasets.cancel,
+    commands_operate.retry,
     commands_convert.convert,
     commands_convert.verify,
     commands_convert.info,
+    commands_operate.submit,
+    commands_operate.drain,
+    commands_operate.resume,
     commands_stack.doctor,
 ):
     app.command()(body)

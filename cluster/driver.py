@@ -1,8 +1,8 @@
 """`python -m cluster.driver`: see that the driver lives, replace one of other code, and stay as its watchdog.
 
 The driver itself is a detached named actor (actor.py): it outlives this process, and Ray starts it again when it falls.
-What Ray cannot see, this does: an actor whose heartbeat has stopped. `--once` returns when the driver is there; with
-`--bound` the driver ends when this process is told to.
+What Ray cannot see, this does: an actor whose heartbeat has stopped. Told to end (SIGTERM, Ctrl-C), it has the driver
+give its work back and ends it; killed, it leaves the driver alone. `--once` returns when the driver is there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import ray
@@ -24,12 +25,13 @@ from cluster.version import code_version
 from converters import sandbox
 from scray.catalog import Catalog, connect
 from scray.errors import ScrayError
+from scray.orders import Orders
 from scray.reconcile import BEATS_A_LEASE
 from scray.settings import Settings, load_settings
 
 NAMESPACE = "scray"
 NAME = "driver"
-DRAIN_SECONDS, LEAVE_SECONDS = 30.0, 5.0
+DRAIN_SECONDS, LEAVE_SECONDS = 30.0, 6.0
 PROMPT_SECONDS = 30.0  # a driver that does not answer within this is looked at by its heartbeat
 CONTROL_CALLS = 4
 
@@ -107,11 +109,21 @@ def _beats(catalog: Catalog, owner: str) -> bool:
 
 
 def leave(name: str) -> None:
-    """End the driver: it gives its work back first, if it can do so at once."""
+    """End the driver, after it has given its work back; one of other code is somebody else's to end."""
     with suppress(ValueError, exceptions.RayError):
-        actor = ray.get_actor(name, namespace=NAMESPACE)
-        _drain(actor, LEAVE_SECONDS)
-        ray.kill(actor, no_restart=True)
+        actor: Any = ray.get_actor(name, namespace=NAMESPACE)
+        about = ray.get(actor.about.remote(), timeout=LEAVE_SECONDS)
+        if about["version"] == code_version():
+            _drain(actor, LEAVE_SECONDS)
+            ray.kill(actor, no_restart=True)
+
+
+class Told(BaseException):
+    """This process is to end."""
+
+
+def _tell(_number: int, _frame: FrameType | None) -> None:
+    raise Told
 
 
 def main(arguments: list[str]) -> int:
@@ -120,22 +132,25 @@ def main(arguments: list[str]) -> int:
         settings = load_settings()
         sandbox.require(settings.sandbox)
         ray.init(address="auto", namespace=NAMESPACE, log_to_driver=False)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        owner = ensure()
-        print(f"driver {owner} runs code {code_version()}", flush=True)
-        if "--once" not in arguments:
-            watch(NAME, _catalog(settings), settings.lease_seconds / BEATS_A_LEASE)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _tell)
+        _run(settings, stay="--once" not in arguments)
     except ScrayError as error:
         print(f"{error.message} [{error.code}]", file=sys.stderr)
         return 1
-    finally:
-        if "--bound" in arguments and ray.is_initialized():
-            leave(NAME)
+    except Told:
+        leave(NAME)
     return 0
 
 
-def _catalog(settings: Settings) -> Catalog:
-    return Catalog(connect(settings.mongo_url, settings.db_name))
+def _run(settings: Settings, *, stay: bool) -> None:
+    """Start the driver; whoever starts it wants it to work, so a drain ends here."""
+    database = connect(settings.mongo_url, settings.db_name)
+    owner = ensure()
+    Orders(database).resume([owner])
+    print(f"driver {owner} runs code {code_version()}", flush=True)
+    if stay:
+        watch(NAME, Catalog(database), settings.lease_seconds / BEATS_A_LEASE)
 
 
 if __name__ == "__main__":

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cluster.children import MARK
 from cluster.head import LOOPBACK, free_ports
-from cluster.state import Places
+from cluster.state import Places, is_held, read_state
 from scray.settings import ENV_FILE, Settings, describe, load_settings
 from scray.storage import write_atomic
 
 API_PORT_FREE = 0
+DASHBOARD_PORT = 8265
 
 
 def stack_settings(places: Places) -> dict[str, str]:
@@ -35,11 +37,31 @@ def write_settings(path: Path, values: dict[str, str]) -> None:
     path.chmod(0o600)
 
 
+def settings_at(data: Path) -> Settings:
+    """The settings of the stack that runs on a data folder; where none does, those of this process."""
+    places = Places(data.resolve())
+    state = read_state(places) if is_held(places) else None
+    return Settings(_env_file=state.settings_file) if state else load_settings()  # type: ignore[call-arg]
+
+
+def dashboard_at(data: Path) -> str:
+    """Ray's dashboard for a data folder: that of its stack, whose token this process uses from now on; else Ray's usual
+    one, or what RAY_API_SERVER_ADDRESS names. To be asked before Ray is imported.
+    """
+    places = Places(data.resolve())
+    state = read_state(places) if is_held(places) else None
+    if state is None:
+        return os.environ.get("RAY_API_SERVER_ADDRESS") or f"http://{LOOPBACK}:{DASHBOARD_PORT}"
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=state.token_file)
+    return state.dashboard
+
+
 def for_child(stack_id: str, settings_file: Path) -> dict[str, str]:
-    """The environment of a process of the stack."""
+    """The environment of a process of the stack; `python` is this one, also for jobs that are submitted to its Ray."""
     hidden = {name for name, *_ in describe()}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, MARK: stack_id, ENV_FILE: str(settings_file), "PYTHONUNBUFFERED": "1"}
+    return {**kept, "PATH": path, MARK: stack_id, ENV_FILE: str(settings_file), "PYTHONUNBUFFERED": "1"}
 
 
 def _variable(field: str) -> str:

@@ -100,7 +100,7 @@ class Stack:
         self.state.api = f"http://{head.LOOPBACK}:{settings['SCRAY_API_PORT']}"
         self._add("api", lambda: [sys.executable, "-m", "api"])
         self._await("ray", lambda: answers(ray.gcs) and answers(ray.dashboard))
-        self._add("driver", lambda: [sys.executable, "-m", "cluster.driver", "--bound"])
+        self._add("driver", lambda: [sys.executable, "-m", "cluster.driver"])
         self._await("api", lambda: succeeds(f"{self.state.api}/healthz"))
         self._await("driver", lambda: "runs code" in self.children["driver"].last_words())
         self._await("driver", lambda: succeeds(f"{self.state.api}/readyz"))

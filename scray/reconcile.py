@@ -38,13 +38,17 @@ class Work:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`slots`: datasets at a time. The other times are when each thing was last done; NEVER at the start."""
+    """`slots`: datasets at a time. The other times are when each thing was last done; NEVER at the start.
+
+    `draining`: it ends when it holds nothing; `resting`: it holds nothing, and stays until it may go on.
+    """
 
     works: tuple[Work, ...]
     slots: int
     lease_seconds: float
     poll_seconds: float
     draining: bool = False
+    resting: bool = False
     claimed_at: float = NEVER
     beat_at: float = NEVER
     expired_at: float = NEVER
@@ -110,7 +114,7 @@ def decide(snapshot: Snapshot, now: float) -> list[Action]:
     actions += _rounds(snapshot, now)
     if snapshot.draining:
         return actions if held else [*actions, Leave()]
-    free = snapshot.slots - len(held)
+    free = 0 if snapshot.resting else snapshot.slots - len(held)
     if free > 0 and now - snapshot.claimed_at >= snapshot.poll_seconds:
         actions.append(Take(free))
     return actions
@@ -138,7 +142,7 @@ def _order(work: Work, snapshot: Snapshot, now: float) -> Order | None:
         return "lost"
     if work.ordered:
         return None
-    return "cancel" if work.cancel_wanted else "drain" if snapshot.draining else None
+    return "cancel" if work.cancel_wanted else "drain" if snapshot.draining or snapshot.resting else None
 
 
 def _rounds(snapshot: Snapshot, now: float) -> list[Action]:

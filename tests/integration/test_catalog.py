@@ -15,6 +15,7 @@ from pymongo.errors import AutoReconnect, InvalidOperation, ServerSelectionTimeo
 from scray.catalog import FAILED, PLACING, RECEIVING, STORED, Catalog, Uploads, connect, owned_by, steady
 from scray.errors import Ambiguous, DatabaseError, NotFound
 from scray.manifest import FileDigest
+from scray.orders import Orders
 from scray.queue import Queue
 from scray.spans import CHUNK_BYTES
 from tests.api_server import until
@@ -130,6 +131,20 @@ def test_drivers_are_alive_while_they_beat(catalog: Catalog) -> None:
     assert catalog.drivers()[1]["age_seconds"] > 0.6
     catalog.beat("driver-2", {"version": "2"})
     assert (catalog.drivers()[1]["alive"], catalog.drivers()[1]["version"]) == (True, "2")
+
+
+def test_a_drained_driver_stays_drained_until_it_may_go_on(catalog: Catalog, database: Mongo) -> None:
+    orders = Orders(database)
+    orders.drain(["driver"])
+    assert not orders.drained("driver"), "nobody has heard of it"
+    assert catalog.drivers() == []
+    catalog.beat("driver", {})
+    orders.drain(["driver"])
+    catalog.beat("driver", {"version": "2"})
+    assert orders.drained("driver")
+    assert not orders.drained("driver-2")
+    orders.resume(["driver"])
+    assert not orders.drained("driver")
 
 
 def test_runs_are_history(catalog: Catalog) -> None:

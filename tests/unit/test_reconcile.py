@@ -80,6 +80,15 @@ def test_a_drained_driver_leaves_when_all_has_ended() -> None:
     assert decide(replace(QUIET, works=(replace(work, ended=True),), draining=True), 101) == [Forget("a"), Leave()]
 
 
+def test_a_resting_driver_gives_everything_back_takes_nothing_and_stays() -> None:
+    resting = replace(QUIET, resting=True)
+    assert decide(replace(resting, works=(Work("a", 100),)), 101) == [Stop("a", "drain")]
+    gone = Work("a", 100, ordered="drain", ended=True)
+    assert decide(replace(resting, works=(gone,)), 101) == [Forget("a")]
+    assert decide(resting, 101) == []
+    assert decide(replace(QUIET, resting=False), 101) == [Take(2)]
+
+
 works = st.builds(
     Work,
     uuid=st.uuids().map(str),
