@@ -1,29 +1,28 @@
 """Remote calls under way, and the one policy for workers that die: three attempts, then the call is poison.
 
-Ray's own retries are off. A call that raised is not tried again here: what it raised goes to the caller.
+A node that dies takes its workers with it; that is nobody's attempt. Ray's own retries are off, and a call that
+raised is not tried again here: what it raised goes to the caller.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import ray
 from ray import exceptions
 
 from cluster.nodes import NODES
-from scray.errors import PoisonBrick, ScrayError, StorageMissing
+from scray.errors import PoisonBrick, ScrayError, StorageMissing, WorkerLost
 
 ATTEMPTS = 3
+NODES_LOST = 10  # so many nodes may be lost under one call
 WAIT_SECONDS = 0.5  # how long `wait` may return nothing, so that its caller can look whether to stop
-DEATHS = (
-    exceptions.WorkerCrashedError,
-    exceptions.NodeDiedError,
-    exceptions.LocalRayletDiedError,
-    exceptions.OutOfMemoryError,
-    exceptions.ObjectLostError,
-)
+DEATHS = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError)
+LOSSES = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
 
 Key = TypeVar("Key", bound=Hashable)
 Start = Callable[[], Any]  # starts the remote call, returns its reference
@@ -36,6 +35,12 @@ class Flight(Generic[Key]):
     key: Key
     start: Start
     attempt: int = 1
+    losses: int = 0
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.since
 
 
 class Flights(Generic[Key]):
@@ -50,28 +55,53 @@ class Flights(Generic[Key]):
     def _launch(self, flight: Flight[Key]) -> None:
         self.under_way[flight.start()] = flight
 
+    def launch_second(self, flight: Flight[Key]) -> None:
+        """Make a call that takes too long once more, beside itself: the first to end counts."""
+        self._launch(replace(flight, since=time.monotonic()))
+
+    def alone(self) -> list[Flight[Key]]:
+        """The calls that are under way only once."""
+        times = Counter(flight.key for flight in self.under_way.values())
+        return [flight for flight in self.under_way.values() if times[flight.key] == 1]
+
     def wait(self) -> list[tuple[Key, Any]]:
         """The keys and results (or exceptions) of what has ended; empty when nothing did within half a second."""
         if not self.under_way:
             return []
         ended, _ = ray.wait(list(self.under_way), num_returns=1, timeout=WAIT_SECONDS)
         outcomes = [(self.under_way.pop(ref), _outcome(ref)) for ref in ended]
-        return [(flight.key, _final(flight, what)) for flight, what in outcomes if not self._again(flight, what)]
+        return [(flight.key, _final(flight, what)) for flight, what in outcomes if not self._goes_on(flight, what)]
 
-    def _again(self, flight: Flight[Key], what: Any) -> bool:
-        if isinstance(what, StorageMissing) and NODES.leave_out(what.node):
-            self._launch(flight)
-            return True
-        if isinstance(what, DEATHS) and flight.attempt < ATTEMPTS:
-            self._launch(replace(flight, attempt=flight.attempt + 1))
-            return True
-        return False
+    def _goes_on(self, flight: Flight[Key], what: Any) -> bool:
+        """Whether the call is still under way: elsewhere already, or once more from here."""
+        rivals = [ref for ref, other in self.under_way.items() if other.key == flight.key]
+        again = _again(flight, what)
+        if again and not rivals:
+            self._launch(again)
+        if not again:
+            self._cancel(rivals)
+        return again is not None
+
+    def _cancel(self, refs: Iterable[Any]) -> None:
+        for ref in list(refs):
+            ray.cancel(ref, force=True)
+            del self.under_way[ref]
 
     def cancel(self) -> None:
         """Stop what is under way, the workers too; returns when Ray has been told."""
-        for ref in self.under_way:
-            ray.cancel(ref, force=True)
-        self.under_way.clear()
+        self._cancel(self.under_way)
+
+
+def _again(flight: Flight[Key], what: Any) -> Flight[Key] | None:
+    """The next attempt after what happened to this one; None where there is none."""
+    now = time.monotonic()
+    if isinstance(what, StorageMissing) and NODES.leave_out(what.node):
+        return replace(flight, since=now)
+    if isinstance(what, DEATHS) and flight.attempt < ATTEMPTS:
+        return replace(flight, attempt=flight.attempt + 1, since=now)
+    if isinstance(what, LOSSES) and flight.losses < NODES_LOST:
+        return replace(flight, losses=flight.losses + 1, since=now)
+    return None
 
 
 def _outcome(ref: Any) -> Any:
@@ -87,9 +117,14 @@ def _outcome(ref: Any) -> Any:
 def _final(flight: Flight[Any], what: Any) -> Any:
     """A worker that died at every attempt makes its work poison."""
     if isinstance(what, DEATHS):
-        first = (str(what).splitlines() or [type(what).__name__])[0]
-        return PoisonBrick(f"{flight.key} ended its worker {flight.attempt} times: {first}")
+        return PoisonBrick(f"{flight.key} ended its worker {flight.attempt} times: {_first_line(what)}")
+    if isinstance(what, LOSSES):
+        return WorkerLost(f"{flight.key} lost its node {flight.losses + 1} times: {_first_line(what)}")
     return what
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def cause(error: exceptions.RayTaskError) -> BaseException:

@@ -53,9 +53,16 @@ def check_complete(tree: Path, plan: Plan) -> None:
 def publish(taken: Path, target: Path, plan: Plan) -> None:
     """Steps 3 and 4."""
     tree = taken / "tree"
+    clear_unfinished(tree)
     check_complete(tree, plan)
     reach("publish checked")
     publish_tree(tree, target)
+
+
+def clear_unfinished(tree: Path) -> None:
+    """Remove what late writers have begun: from step 2 on, nobody can begin anything or give it a name."""
+    for path in tree.rglob(".*.tmp"):
+        path.unlink()
 
 
 def is_published(target: Path, plan: Plan) -> bool:

@@ -99,7 +99,7 @@ def send_all(client: Client, sources: list[Source]) -> list[Sent]:
     """Each goes from this disk as it has arrived."""
     sent = []
     for source in sources:
-        form = {"sensor": source.sensor, "name": source.path.stem, "user_email": "chaos@example.org"}
+        form: dict[str, Any] = {"sensor": source.sensor, "name": source.path.stem, "user_email": "chaos@example.org"}
         sent.append(Sent(client.upload_path(source.path, **form, parameters=source.parameters).dataset_uuid, source))
         source.path.unlink()
     return sent

@@ -125,6 +125,67 @@ def test_workers_that_are_killed_cost_only_time(source: Path, tmp_path: Path, ex
     assert contents(seal(staging)) == expected
 
 
+@pytest.mark.usefixtures("ray")
+def test_a_straggler_is_overtaken_and_changes_nothing_when_it_goes_on(
+    source: Path, tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    from cluster.executor import RayExecutor
+
+    staging = stage(source, tmp_path)
+    stopped: list[psutil.Process] = []
+
+    def on_mark(_: Mark) -> None:
+        if not stopped:
+            stopped.extend(stop_busy_worker("slow"))
+
+    execute(staging, RayExecutor(label="slow", patience_seconds=1), on_mark=on_mark)
+    assert stopped, "no worker was caught at work"
+    assert all(process.status() == psutil.STATUS_STOPPED for process in stopped)
+    tree = seal(staging)
+    before = times(tree)
+    for process in reversed(stopped):
+        process.resume()
+    psutil.wait_procs(stopped, timeout=30)  # it was told to end while it stood still
+    assert contents(tree) == expected
+    assert times(tree) == before
+
+
+def stop_busy_worker(label: str) -> list[psutil.Process]:
+    """Stop a worker that runs a task of this label just now, and its children."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if f"ray::{label}:" in " ".join(process.cmdline()):
+                tree = [process, *process.children(recursive=True)]
+                for one in tree:
+                    one.suspend()
+                return tree
+    return []
+
+
+def times(tree: Path) -> dict[str, tuple[int, int]]:
+    found = {path: path.stat() for path in tree.rglob("*") if path.is_file()}
+    return {str(path.relative_to(tree)): (stat.st_ino, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+def test_what_loses_its_node_again_and_again_is_not_poison(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray.exceptions import NodeDiedError
+
+    from cluster import flights
+
+    starts: list[int] = []
+
+    def start() -> Any:
+        starts.append(1)
+        return ray.put(1)
+
+    def lost(_: Any) -> Any:
+        return NodeDiedError("gone") if len(starts) <= flights.ATTEMPTS + 1 else "done"
+
+    monkeypatch.setattr(flights, "_outcome", lost)
+    assert flights.call("once", start, lambda: None) == "done"
+    assert len(starts) == flights.ATTEMPTS + 2
+
+
 def kill_busy_workers(label: str) -> Iterator[int]:
     """Kill the processes of our own Ray that run a task of this label just now; their numbers."""
     for process in psutil.Process().children(recursive=True):
