@@ -17,9 +17,13 @@ from scray.errors import BadInput, EmptyInput, TooLarge, TruncatedInput, WrongSe
 MAX_PAGES = 4_000_000
 MAX_TAGS = 4096
 
-# Width, length, bits, compression, photometric, fill order, samples, planar, predictor, tile size, extra samples,
-# sample format, image and tile depth.
-_DECISIVE = frozenset({256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 32997, 32998})
+# What the page is for, width, length, bits, compression, photometric, fill order, samples, planar, predictor, tile
+# size, extra samples, sample format, image and tile depth.
+_PURPOSE, _MASK = 254, 4
+_DECISIVE = frozenset({_PURPOSE, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 32997, 32998})
+ORIENTATION, _PALETTE = 274, 320
+_LOOK = frozenset({ORIENTATION, _PALETTE})  # what decides how equal numbers look
+_LOOK_BYTES = 3 * 2 * 256
 _SIZES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 _SIMPLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
@@ -36,10 +40,19 @@ class _Form(NamedTuple):
 
 @dataclass(frozen=True)
 class Directory:
-    """One image file directory: where it lies and what decides its pixels; equal keys mean equal layout."""
+    """One image file directory: where it lies and what decides its pixels; equal keys mean equal layout.
+
+    `look` is what decides how a picture of these pixels looks.
+    """
 
     offset: int
     key: Key
+    look: Key
+
+    @property
+    def mask(self) -> bool:
+        """Whether the page is a transparency mask for another page."""
+        return dict(self.key)[_PURPOSE] == _MASK
 
 
 def walk(path: str | os.PathLike[str], name: str) -> tuple[Directory, ...]:
@@ -93,15 +106,22 @@ def _directory(fd: int, form: _Form, offset: int, name: str) -> tuple[Directory,
     if len(data) < need:
         raise TruncatedInput(f"The tags of {name} end early: the file is cut short.")
     following = struct.unpack_from(form.order + form.pointer, data, need - pointer_bytes)[0]
-    return Directory(offset, _key(fd, form, data[width : need - pointer_bytes])), following
+    key, look = _keys(fd, form, data[width : need - pointer_bytes])
+    return Directory(offset, key, look), following
 
 
-def _key(fd: int, form: _Form, entries: bytes) -> Key:
-    found: dict[int, object] = {}
+def _keys(fd: int, form: _Form, entries: bytes) -> tuple[Key, Key]:
+    key: dict[int, object] = {_PURPOSE: 0}
+    look: dict[int, object] = {ORIENTATION: 1}
     for tag, kind, count, value in struct.iter_unpack(form.entry, entries):
-        if tag in _DECISIVE:
-            found.setdefault(tag, _value(fd, form, kind, count, value))
-    return tuple(sorted(found.items()))
+        if tag == _PURPOSE:
+            purpose = _value(fd, form, kind, count, value)
+            key[tag] = purpose & _MASK if isinstance(purpose, int) else purpose
+        elif tag in _DECISIVE:
+            key.setdefault(tag, _value(fd, form, kind, count, value))
+        elif tag in _LOOK:
+            look[tag] = _value(fd, form, kind, count, value)
+    return tuple(sorted(key.items())), tuple(sorted(look.items()))
 
 
 def _value(fd: int, form: _Form, kind: int, count: int, value: bytes) -> object:
@@ -112,4 +132,4 @@ def _value(fd: int, form: _Form, kind: int, count: int, value: bytes) -> object:
     if length <= len(value):
         return kind, count, value[:length]
     at = struct.unpack_from(form.order + form.pointer, value)[0]
-    return kind, count, os.pread(fd, min(length, 64), at)
+    return kind, count, os.pread(fd, min(length, _LOOK_BYTES), at)

@@ -20,7 +20,9 @@ from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
 
 Array = NDArray[Any]
 BLOCK_BYTES = 4 << 20  # what is read at once where more than the box has to be read
+HEADER_BYTES = 8  # of a TIFF file: no pixels can lie there
 JPEG = 7
+_PREDICTED = frozenset({5, 8, 32946, 34925, 50000})  # compressions whose Predictor tag is heeded by every reader
 JPEG_CODES = frozenset({6, 7, 34892, 33007})
 _GDAL_TAGS = (42112, 42113, 33550, 34735)
 
@@ -32,12 +34,16 @@ class Pages:
         if keyframe.dtype is None:
             bits = keyframe.bitspersample
             raise Unsupported(f"{name} has samples of {bits} bits in a format that cannot be read.")
+        if keyframe.bitspersample == 24 and np.dtype(keyframe.dtype).kind in "iu":
+            raise Unsupported(f"{name} has integers of 24 bits, whose byte order no standard settles.")
+        if keyframe.predictor != 1 and keyframe.compression not in _PREDICTED:
+            raise Unsupported(f"{name} has a predictor where its compression knows none: readers disagree about it.")
         self.keyframe = keyframe
         self.name = name
         self.shaped: tuple[int, ...] = tuple(int(n) for n in keyframe.shaped)
         self.dtype = np.dtype(keyframe.dtype)
         self.raw = bool(keyframe.is_final) and self.dtype.itemsize * 8 == keyframe.bitspersample
-        self.segment = _segment_shape(keyframe)
+        self.segment = _segment_shape(keyframe, name)
         self.counts = tuple(math.ceil(n / s) for n, s in zip(self.shaped, self.segment, strict=True))
         self.sparse = keyframe.is_tiled and any(tag in keyframe.tags for tag in _GDAL_TAGS)
 
@@ -48,21 +54,33 @@ class Pages:
     def check(self, page: Any, size: int, name: str) -> None:
         """Raise unless every strip or tile of this page lies inside the file; reads nothing."""
         offsets, counts = page.dataoffsets, page.databytecounts
-        if self.raw:
-            if len(offsets) == 0 or offsets[0] <= 0 or offsets[0] + self.page_bytes > size:
+        if self.plain(page):
+            if offsets[0] < HEADER_BYTES or offsets[0] + self.page_bytes > size:
                 raise TruncatedInput(f"The pixels of {name} end before the page does: the file is cut short.")
             return
         needed = math.prod(self.counts)
         if len(offsets) != needed or len(counts) != needed:
-            raise BadInput(f"{name} lists {len(offsets)} strips or tiles where its size asks for {needed}.")
+            said = f"{len(offsets)} strips or tiles and the sizes of {len(counts)}"
+            raise BadInput(f"{name} lists {said} where {needed} make up its pixels.")
+        if any(n and o < HEADER_BYTES for o, n in zip(offsets, counts, strict=True)):
+            raise BadInput(f"{name} has strips or tiles that lie in the header of the file.")
         if any(o < 0 or n < 0 or o + n > size for o, n in zip(offsets, counts, strict=True)):
             raise TruncatedInput(f"{name} has strips or tiles beyond the end of the file: the file is cut short.")
         if not any(counts):
             raise BadInput(f"{name} holds no pixels: all its strips or tiles are empty.")
 
+    def plain(self, page: Any) -> bool:
+        """Whether this page's pixels lie uncompressed in one piece; that the keyframe's do says nothing of others."""
+        offsets, counts = page.dataoffsets, page.databytecounts
+        if not self.raw or len(offsets) < 2:
+            return self.raw and len(offsets) == 1
+        return len(counts) == len(offsets) and all(
+            o + n == following for o, n, following in zip(offsets[:-1], counts[:-1], offsets[1:], strict=True)
+        )
+
     def read(self, fd: int, page: Any, box: Box) -> Array:
         """The samples of a box in the five axes, native byte order."""
-        if self.raw:
+        if self.plain(page):
             return self.read_plain(fd, int(page.dataoffsets[0]), box)
         self.check(page, os.fstat(fd).st_size, self.name)
         out = np.empty(tuple(stop - start for start, stop in box), self.dtype)
@@ -110,7 +128,12 @@ class Pages:
         """A decoded strip or tile; of JPEG only what is proven whole, as its decoder fills in what is missing."""
 
         def decode(stream: bytes) -> Array:
-            return np.asarray(page.decode(stream, index, **self._tables(page))[0])
+            try:
+                return np.asarray(page.decode(stream, index, **self._tables(page))[0])
+            except Exception:
+                if self.keyframe.is_tiled or not index:
+                    raise
+                return np.asarray(page.decode(stream, 0, **self._tables(page))[0])  # a last strip filled up with rows
 
         if self.keyframe.compression in FAX:
             return self._fax(page, data, index)
@@ -173,7 +196,7 @@ def pread_exact(fd: int, out: Array, offset: int, name: str) -> None:
         view, offset = view[got:], offset + got
 
 
-def _segment_shape(page: Any) -> tuple[int, ...]:
+def _segment_shape(page: Any, name: str) -> tuple[int, ...]:
     """The shape of one strip or tile in the five axes."""
     samples = int(page.shaped[4])
     if page.is_tiled:
@@ -181,5 +204,5 @@ def _segment_shape(page: Any) -> tuple[int, ...]:
     else:
         shape = (1, 1, int(page.rowsperstrip), int(page.shaped[3]), samples)
     if min(shape) < 1:
-        raise BadInput(f"A page declares strips or tiles of shape {shape}.")
+        raise BadInput(f"{name} declares strips or tiles of shape {shape}.")
     return shape

@@ -11,6 +11,7 @@ from converters import tiff
 from converters.exif import exif_record, icc_record, orientation_of, read_exif_file, with_xmp
 from converters.faults import reading
 from converters.picture import Picture
+from converters.tiffchain import ORIENTATION
 from converters.tiffseries import TiffStack
 from converters.volume import Array, Box, Volume
 from scray.errors import BadInput, MixedInput, Unsupported
@@ -41,6 +42,9 @@ class TiffPicture(Picture):
     def _describe(self, root: Path, volume: Volume, metadata: dict[str, Any]) -> None:
         if self.stack.parts != frozenset({str(root / self.name)}):
             raise MixedInput(f"{self.name} refers to pixels in other files. Upload the set with the sensor TIFF.")
+        looks = self.stack.looks
+        if len({dict(look)[ORIENTATION] for look in looks}) > 1:
+            raise MixedInput(f"The pages of {self.name} have different orientations. Upload it with the sensor TIFF.")
         page = self.stack.keyframe
         self.photometric = int(page.photometric or 0)
         self.axes, self.compressed = volume.source_axes, volume.compressed
@@ -51,7 +55,7 @@ class TiffPicture(Picture):
             exif = read_exif_file(file)
         packet = _tag(page, 700, b"")
         self.exif = with_xmp(exif, packet if isinstance(packet, bytes) else b"")
-        self.orientation = orientation_of({"image": {"Orientation": _tag(page, 274, 1)}})
+        self.orientation = orientation_of({"image": {"Orientation": _tag(page, ORIENTATION, 1)}})
         self.colour = self._colour(page)
         self.metadata = {**metadata, "colour": self.colour}
         blocks = {key: block for key, block in self.exif.items() if key != "image"}  # the image's tags are in "tags"
@@ -61,7 +65,7 @@ class TiffPicture(Picture):
         if isinstance(profile, bytes) and profile:
             self.metadata["icc"] = icc_record(profile)
             self.metadata["tags"] = {k: v for k, v in metadata["tags"].items() if k != "InterColorProfile"}
-        if self.photometric == _PALETTE and "s" not in self.axes:
+        if self.photometric == _PALETTE and "s" not in self.axes and len(looks) <= 1:
             self._expand(page)
 
     def _colour(self, page: Any) -> str:

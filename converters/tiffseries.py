@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from converters.faults import check_size, reading
-from converters.tiffchain import Directory, walk
+from converters.tiffchain import Directory, Key, walk
 from converters.tiffpages import Pages
 from converters.volume import Box
 from scray.errors import BadInput, BadParameter, MissingSource, MixedInput, TooLarge, UnsafePath, Unsupported
@@ -90,7 +90,12 @@ class TiffStack:
         self.axes = tuple(axes[: len(self.lead)]) + tuple(names[a] for a in self.order)
         check_size(self.name, math.prod(self.shape), self.pages.dtype.itemsize)
         self.planes = math.prod(self.lead)
-        self.offset = self.series.dataoffset if self.pages.raw else None
+        self.offset = self._one_piece()
+
+    def _one_piece(self) -> int | None:
+        """Where all pages of the series begin, if they lie uncompressed one behind the other."""
+        offset = self.series.dataoffset if self.pages.raw else None
+        return offset if offset and all(self.pages.plain(page) for page in self.series) else None
 
     def _check_pages(self) -> None:
         """Every page that the series promises is there, alike, and inside its file."""
@@ -108,11 +113,18 @@ class TiffStack:
         if page is None:
             raise MissingSource(f"{self.name} refers to pages in other files that are not part of the dataset.")
         path = str(page.parent.filehandle.path)
-        if self.series.kind != "mmstack" and page.is_frame and not page.is_virtual and not page.is_subifd:
+        if self.series.kind != "mmstack" and not page.is_virtual and not page.is_subifd:
             chain, first = self._chain(path), self._chain(str(self.keyframe.parent.filehandle.path))
-            if page.index >= len(chain) or chain[page.index].key != first[self.keyframe.index].key:
+            if page.index >= len(chain) or not _alike(page, chain[page.index], first[self.keyframe.index]):
                 raise MixedInput(f"Page {number + 1} of {self.name} has another size or type than the first page.")
         self.pages.check(page, os.fstat(self._descriptor(path)).st_size, f"page {number + 1} of {self.name}")
+
+    @property
+    def looks(self) -> frozenset[Key]:
+        """The different orientations and palettes of the pages; one where all are shown in the same way."""
+        pages = [page for page in self.series if page is not None and not page.is_virtual and not page.is_subifd]
+        chains = [self._chain(str(page.parent.filehandle.path)) for page in pages]
+        return frozenset(chain[page.index].look for page, chain in zip(pages, chains, strict=True))
 
     def _chain(self, path: str) -> tuple[Directory, ...]:
         if path not in self.chains:
@@ -180,6 +192,11 @@ class TiffStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _alike(page: Any, one: Directory, first: Directory) -> bool:
+    """Whether a page can be a plane of the first page's stack; what is no frame the library has compared itself."""
+    return one.key == first.key if page.is_frame else one.mask == first.mask
 
 
 def _opened(path: str, **flags: Any) -> Any:
