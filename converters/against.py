@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from converters.compare import first_difference
 from converters.describe import HEADER
 from converters.grid import Grid
 from converters.plan import Choices, Plan, make_plan
-from converters.prepare import Job, find_files
+from converters.prepare import Job, find_files, probe
 from converters.sandbox import unpack
 from converters.volume import Reader, Volume, grid
 from scray.errors import ScrayError
@@ -33,8 +34,8 @@ def differences(folder: Path, manifest: Manifest, sensor: str, source: Path) -> 
 
 
 def _all_differences(folder: Path, manifest: Manifest, job: Job) -> Iterator[str]:
+    job, probed = probe(replace(job, parameters=manifest.parameters))
     root, sensor = job.root, job.sensor
-    probed = registry.probe(sensor, root, job.files, manifest.parameters)
     cloud = any(g.get("arco") for g in manifest.geometry.values())
     choices = Choices(codec=str(manifest.codec.get("name", "zip")), profile="cloud" if cloud else "local")
     plan = make_plan(root, sensor, (), manifest.parameters, probed, choices)

@@ -25,12 +25,22 @@ from py7zr.io import Py7zIO, WriterFactory
 
 from converters.crate import PIECE_BYTES, Crate
 from converters.faults import reading
-from scray.errors import ArchiveDevice, ArchiveLink, BadArchive, EncryptedArchive, TruncatedInput, Unsupported
+from converters.sniff import is_tar
+from scray.errors import (
+    ArchiveBomb,
+    ArchiveDevice,
+    ArchiveLink,
+    BadArchive,
+    EncryptedArchive,
+    TruncatedInput,
+    Unsupported,
+)
 
 TAR_HEAD_BYTES = 512
+ZIP_HEAD_BYTES = 30  # of a member, at least
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".tzst"})
 MAX_WINDOW_BYTES = 1 << 30  # of zstd
-ZSTD_PIECE_BYTES = 4 << 10  # which may become many megabytes
+PACKED_BYTES = 4 << 10  # read at once: of zstd they may become many megabytes
 
 
 def unpack(kind: str, path: Path, crate: Crate) -> None:
@@ -78,9 +88,10 @@ def _zip(path: Path, crate: Crate) -> None:
         raise TruncatedInput(f"{crate.archive} ends before its list of members.")
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
+        _check_spans(crate, members)
         crate.allowance.admit(len(members), sum(member.file_size for member in members), crate.archive)
         for member in members:
-            name = member.filename.replace("\\", "/")  # as some programs on Windows spell it
+            name = member.orig_filename.replace("\\", "/")  # as some programs on Windows spell it
             _check_mode(crate, name, member.external_attr >> 16)
             if member.flag_bits & 0x1:
                 raise EncryptedArchive(f"{name} in {crate.archive} is encrypted; upload it without a password.")
@@ -89,6 +100,19 @@ def _zip(path: Path, crate: Crate) -> None:
                 continue
             with archive.open(member) as file:
                 crate.keep(name, _pieces(file))
+
+
+def _check_spans(crate: Crate, members: list[zipfile.ZipInfo]) -> None:
+    """Each member has bytes of its own, from the first of the file on: bombs share theirs, joined zips hide some."""
+    end = 0
+    for member in sorted(members, key=lambda member: member.header_offset):
+        if member.volume:
+            raise BadArchive(f"{crate.archive} is one part of several; upload it in one piece.")
+        if member.header_offset < end:
+            raise ArchiveBomb(f"{crate.archive} holds members that share their bytes, {member.filename!r} for one.")
+        if not end and member.header_offset:
+            raise BadArchive(f"{crate.archive} begins with something that its list of members does not name.")
+        end = member.header_offset + ZIP_HEAD_BYTES + len(member.orig_filename) + member.compress_size
 
 
 # --- tar, and compressed streams -----------------------------------------------------------------
@@ -125,6 +149,9 @@ def _tar_stream(file: IO[bytes], crate: Crate) -> None:
                 crate.keep(member.name, _pieces(content))
             else:
                 crate.place(f"{member.name}/.folder")
+        for piece in _pieces(archive.fileobj):  # type: ignore[arg-type] # what the stream has left
+            if piece.strip(b"\0"):
+                raise BadArchive(f"{crate.archive} goes on behind its end, as archives do that were joined.")
     for piece in _pieces(file):  # to its end, where the checksum of a compressed stream is
         crate.count(len(piece))
 
@@ -153,36 +180,56 @@ def _compressed(opened: Callable[[IO[bytes]], Any]) -> Callable[[Path, Crate], N
 
 def _is_tar(head: bytes, name: str) -> bool:
     suffixes = {suffix.lower() for suffix in PurePosixPath(name).suffixes[-2:]}
-    return head[257:262] == b"ustar" or bool(suffixes & TAR_SUFFIXES)
+    return is_tar(head) or bool(suffixes & TAR_SUFFIXES)
 
 
-class _Zstd:
-    """A zstd stream. The library takes the end of a stream that is cut short for its end; this one raises EOFError."""
+def _xz_frame() -> Any:
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ)
 
-    def __init__(self, packed: IO[bytes]) -> None:
-        self.packed = packed
+
+def _zstd_frame() -> Any:
+    return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
+
+
+class _Frames:
+    """A stream of compressed frames, one behind the other, perhaps with zeros between them.
+
+    The libraries take the end of a stream that is cut short, or a damaged second frame, for the end; this one raises
+    EOFError, or what the frame raises. `limit` bounds what is unpacked at once, where the codec can.
+    """
+
+    def __init__(self, packed: IO[bytes], new_frame: Callable[[], Any], *limit: int) -> None:
+        self.packed, self.new_frame, self.limit = packed, new_frame, limit
+        self.frame = new_frame()
         self.waiting = b""
-        self.frame = self._new_frame()
-        self.began = False
-
-    def _new_frame(self) -> Any:
-        return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
 
     def read(self, size: int) -> bytes:
         while not self.waiting:
-            piece = self.frame.unused_data if self.frame.eof else b""
-            piece = piece or self.packed.read(ZSTD_PIECE_BYTES)
-            if not piece:
-                if self.began and not self.frame.eof:
-                    raise EOFError
-                return b""
+            piece = self._next_frame() if self.frame.eof else self._more()
             if self.frame.eof:
-                self.frame = self._new_frame()
-            self.waiting, self.began = self.frame.decompress(piece), True
+                return b""
+            self.waiting = self.frame.decompress(piece, *self.limit)
         out, self.waiting = self.waiting[:size], self.waiting[size:]
         return out
 
-    def __enter__(self) -> _Zstd:
+    def _more(self) -> bytes:
+        if not getattr(self.frame, "needs_input", True):
+            return b""
+        piece = self.packed.read(PACKED_BYTES)
+        if not piece:
+            raise EOFError
+        return piece
+
+    def _next_frame(self) -> bytes:
+        """Begins the next frame, if there is one."""
+        piece = self.frame.unused_data.lstrip(b"\0")
+        while not piece and (piece := self.packed.read(PACKED_BYTES)):
+            piece = piece.lstrip(b"\0")
+        if piece:
+            self.frame = self.new_frame()
+        return bytes(piece)
+
+    def __enter__(self) -> _Frames:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -274,7 +321,7 @@ _UNPACKERS: dict[str, Callable[[Path, Crate], None]] = {
     "7z": _seven,
     "tar": _tar,
     "gzip": _compressed(lambda packed: gzip.GzipFile(fileobj=packed)),
-    "bzip2": _compressed(bz2.BZ2File),
-    "xz": _compressed(lzma.LZMAFile),
-    "zstd": _compressed(_Zstd),
+    "bzip2": _compressed(lambda packed: _Frames(packed, bz2.BZ2Decompressor, PIECE_BYTES)),
+    "xz": _compressed(lambda packed: _Frames(packed, _xz_frame, PIECE_BYTES)),
+    "zstd": _compressed(lambda packed: _Frames(packed, _zstd_frame)),
 }

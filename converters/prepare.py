@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converters import registry
+from converters import other, registry
 from converters.mapplan import is_map
 from converters.natural import natural_key
 from converters.plan import Choices, Plan, make_plan
 from converters.visible import visible
+from converters.volume import Source
 from scray.errors import BadRequest, EmptyInput, NeverFits, NoSpace
 from scray.manifest import FileDigest
 from scray.sizes import size_text
@@ -26,13 +27,17 @@ from scray.storage import free_bytes, fsync_folder, inside, write_atomic
 
 @dataclass(frozen=True)
 class Job:
-    """What to convert: `files` relative to `root`, natural order; parameters as the user gave them."""
+    """What to convert: `files` relative to `root`, natural order; parameters as the user gave them.
+
+    `packed` is the job that this one was unpacked from, where archives were.
+    """
 
     root: Path
     files: tuple[str, ...]
     sensor: str
     parameters: dict[str, Any] = field(default_factory=dict)
     choices: Choices = field(default_factory=Choices)
+    packed: Job | None = None
 
 
 def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
@@ -65,12 +70,23 @@ def _common_root(given: list[Path]) -> Path:
     return root
 
 
+def probe(job: Job) -> tuple[Job, Source]:
+    """What is in the job, and the job it is in: archives that hold nothing known are kept, not what they hold.
+
+    Raises as `registry.probe` does.
+    """
+    source = registry.probe(job.sensor, job.root, job.files, job.parameters)
+    if source.format == other.FORMAT and job.packed:
+        return job.packed, other.package(job.packed.files, source.metadata["why"])
+    return job, source
+
+
 def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Path:
     """Probe, plan and make the staging folder; the same job finds its folder, and what it finished, again.
 
     Raises what probing and planning raise, and NoSpace or NeverFits, with the numbers, before reading a sample.
     """
-    source = registry.probe(job.sensor, job.root, job.files, job.parameters)
+    job, source = probe(job)
     plan = make_plan(job.root, job.sensor, inputs, job.parameters, source, job.choices)
     staging = staging_parent / _staging_key(plan)
     if not (staging / "plan.json").exists():

@@ -159,7 +159,7 @@ def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Jo
         root, files = find_files([final])
     except EmptyInput as error:
         raise EmptyInput(f"There is no file in {', '.join(job.files[:5])}.") from error
-    return replace(job, root=root, files=files)
+    return replace(job, root=root, files=files, packed=job)
 
 
 def require(sealing: str) -> None:

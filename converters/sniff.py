@@ -81,11 +81,21 @@ def _kind(fd: int, size: int) -> str:
             return kind
     if head[128:132] == b"DICM":
         return "dicom"
-    if head[257:262] == b"ustar":
+    if is_tar(head):
         return "tar"
     if head[:2] == b"BM" and int.from_bytes(head[2:6], "little") == size:
         return "bmp"
     return _by_text(head) or _behind_user_block(fd, size) or _plain(head)
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file begins with the header of a tar member: ustar, or, older, one whose checksum is right."""
+    if head[257:262] == b"ustar":
+        return True
+    said = head[148:156].strip(b" \0")
+    if len(head) < 512 or not head[0] or not said or said.strip(b"01234567"):
+        return False
+    return sum(head[:148]) + sum(b" " * 8) + sum(head[156:512]) == int(said, 8)
 
 
 def _by_text(head: bytes) -> str:

@@ -9,6 +9,7 @@ import lzma
 import os
 import stat
 import struct
+import subprocess
 import tarfile
 import zipfile
 import zlib
@@ -159,11 +160,26 @@ def test_an_archive_is_converted_as_what_it_holds(upload: Path, tmp_path: Path, 
     assert not list(tmp_path.glob(".out*"))
 
 
-def test_what_is_kept_as_it_is_comes_from_the_archive(upload: Path, tmp_path: Path) -> None:
+def test_an_archive_of_nothing_known_is_kept_as_it_came(upload: Path, tmp_path: Path) -> None:
     (upload / "in.zip").write_bytes(make_zip({"a/notes.txt": b"hello", "b.bin": bytes(300)}))
+    (upload / "beside.txt").write_bytes(b"beside")
     convert(Job(*find_files([upload]), "OTHER"), tmp_path / "out", Serial())
-    assert (tmp_path / "out" / "a" / "notes.txt").read_bytes() == b"hello"
+    assert (tmp_path / "out" / "in.zip").samefile(upload / "in.zip")
+    assert (tmp_path / "out" / "beside.txt").samefile(upload / "beside.txt")
+    assert not (tmp_path / "out" / "in").exists()
+    assert not (tmp_path / "out" / "a").exists()
+    assert any(
+        note.startswith("kept as is") for note in Manifest.from_json((tmp_path / "out" / MANIFEST).read_bytes()).notes
+    )
     assert verify(tmp_path / "out") == []
+    assert verify(tmp_path / "out", upload) == []
+
+
+def test_an_archive_of_something_known_is_converted_by_other_too(upload: Path, tmp_path: Path) -> None:
+    (upload / "in.zip").write_bytes(make_zip({"notes.txt": b"hello", "a.tif": image(3)}))
+    convert(Job(*find_files([upload]), "OTHER"), tmp_path / "out", Serial())
+    with Dataset.open(tmp_path / "out" / "visus.idx") as dataset:
+        assert dataset.read().tobytes() == pattern((20, 30), "<u2", 3).tobytes()
     assert verify(tmp_path / "out", upload) == []
 
 
@@ -355,6 +371,124 @@ def test_archives_that_are_cut_short_are_refused(upload: Path, tmp_path: Path, n
     raw = MAKERS[name]({"a.bin": os.urandom(100_000), "b.bin": os.urandom(50_000)})
     (upload / name).write_bytes(raw[: int(len(raw) * part) if name != "in.tar" else int(150_000 * part) // 512 * 512])
     refused(upload, tmp_path, BadInput, name)
+
+
+def sharing_zip(count: int) -> bytes:
+    """A bomb: the space behind the name of each member, up to the one content, is its extra field."""
+    raw = bytes(100_000)
+    packed = zlib.compress(raw, wbits=-15)
+    sizes = (zlib.crc32(raw), len(packed), len(raw), 3)
+    head, listed = b"", b""
+    for i in range(count):
+        name = b"%03d" % i
+        common = struct.pack("<HHHHIIIH", 0, 8, 0, 0, *sizes)
+        listed += (
+            b"PK\1\2" + struct.pack("<HH", 20, 20) + common + struct.pack("<HHHHII", 0, 0, 0, 0, 0, len(head)) + name
+        )
+        head += b"PK\3\4" + struct.pack("<H", 20) + common + struct.pack("<H", (count - 1 - i) * 33) + name
+    end = struct.pack("<HHHHIIH", 0, 0, count, count, len(listed), len(head) + len(packed), 0)
+    return head + packed + listed + b"PK\5\6" + end
+
+
+def test_members_that_share_their_bytes_are_a_bomb(upload: Path, tmp_path: Path) -> None:
+    (upload / "in.zip").write_bytes(sharing_zip(1))
+    assert unpacked(upload, tmp_path / "one") == {"000": bytes(100_000)}
+    (upload / "in.zip").write_bytes(sharing_zip(50))
+    with pytest.raises(ArchiveBomb, match=r"in\.zip holds members that share"):
+        unpacked(upload, tmp_path / "fifty")
+
+
+@pytest.mark.parametrize("name", ["in.zip", "in.tar", "in.tar.gz"])
+def test_archives_that_were_joined_hide_one_and_are_refused(upload: Path, tmp_path: Path, name: str) -> None:
+    (upload / name).write_bytes(MAKERS[name]({"a": b"x"}) + MAKERS[name]({"b": b"y"}))
+    refused(upload, tmp_path, BadArchive, name)
+
+
+def test_a_part_of_a_zip_is_refused(upload: Path, tmp_path: Path) -> None:
+    raw = bytearray(make_zip({"a": b"x"}))
+    raw[raw.rfind(b"PK\1\2") + 34] = 1
+    (upload / "in.zip").write_bytes(raw)
+    refused(upload, tmp_path, BadArchive, "one part of several")
+
+
+def test_a_name_that_ends_early_for_some_readers_is_refused(upload: Path, tmp_path: Path) -> None:
+    (upload / "in.zip").write_bytes(make_zip({"a_tif/../../evil": b"boo"}).replace(b"a_tif", b"a\0tif"))
+    refused(upload, tmp_path, UnsafePath, r"in\.zip")
+
+
+def test_zip64_and_streamed_zips_and_odd_names_are_read(upload: Path, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        with archive.open("large.tif", "w", force_zip64=True) as member:
+            member.write(b"1")
+        for name in ("CON.tif", "scan.tif", "SCAN.tif", "über/文.tif"):
+            archive.writestr(name, b"2")
+    (upload / "in.zip").write_bytes(out.getvalue())
+    assert set(unpacked(upload, tmp_path / "one")) == {"large.tif", "CON.tif", "scan.tif", "SCAN.tif", "über/文.tif"}
+    stream = Unseekable()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:  # sizes come behind each member
+        archive.writestr("a", b"x" * 99)
+        archive.writestr("b", b"y" * 99)
+    (upload / "in.zip").write_bytes(stream.data)
+    assert unpacked(upload, tmp_path / "two") == {"a": b"x" * 99, "b": b"y" * 99}
+
+
+class Unseekable(io.RawIOBase):
+    """What a pipe is to a writer."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.data += data
+        return len(data)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_streams_of_several_parts_are_read_to_their_end(
+    upload: Path, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    path = upload / f"a.bin.{ENDINGS[pack]}"
+    noise = os.urandom(100_000)
+    path.write_bytes(pack(b"abc") + pack(noise) + bytes(512))
+    assert unpacked(upload, tmp_path / "whole") == {"a.bin": b"abc" + noise}
+    for number, rest in enumerate((b"garbage!" * 20, b"X" + pack(b"d")[1:], pack(noise)[:-9])):
+        path.write_bytes(pack(b"abc") + rest)
+        with pytest.raises(BadInput, match=r"a\.bin"):
+            unpacked(upload, tmp_path / str(number))
+
+
+ENDINGS = {gzip.compress: "gz", bz2.compress: "bz2", lzma.compress: "xz", zstandard.compress: "zst"}
+
+
+@pytest.mark.parametrize("options", [["--format=gnu", "-S"], ["--format=pax", "-S"], ["--format=v7"]])
+def test_tars_as_programs_write_them(upload: Path, tmp_path: Path, options: list[str]) -> None:
+    hollow = bytes(500_000) + b"abc" + bytes(400_000)
+    (tmp_path / "made").mkdir()
+    with (tmp_path / "made" / "hollow").open("wb") as file:
+        file.truncate(len(hollow))
+        file.seek(500_000)
+        file.write(b"abc")
+    subprocess.run(["tar", *options, "-cf", upload / "in.tar", "hollow"], cwd=tmp_path / "made", check=True)
+    assert unpacked(upload, tmp_path / "out") == {"hollow": hollow}
+
+
+def test_a_hollow_file_of_a_tar_is_a_bomb_by_its_size(upload: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep" / "made").mkdir(parents=True)
+    with (tmp_path / "deep" / "made" / "hollow").open("wb") as file:
+        file.truncate(900 << 30)
+    subprocess.run(["tar", "-S", "-cf", upload / "in.tar", "hollow"], cwd=tmp_path / "deep" / "made", check=True)
+    with pytest.raises(ArchiveBomb, match=r"in\.tar"):
+        unpacked(upload, tmp_path / "out")
+
+
+def test_a_7z_that_hides_even_its_names_is_refused(upload: Path, tmp_path: Path) -> None:
+    with py7zr.SevenZipFile(upload / "in.7z", "w", password="secret", header_encryption=True) as archive:
+        archive.writestr(b"x" * 100, "a")
+    refused(upload, tmp_path, EncryptedArchive, "encrypted")
 
 
 def test_a_tar_without_its_end_is_cut_short(upload: Path, tmp_path: Path) -> None:

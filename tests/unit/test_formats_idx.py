@@ -172,7 +172,9 @@ def test_times_are_printed_as_viewers_do(tmp_path: Path, time: str) -> None:
             file.rename(target)
     run(tmp_path / "in", tmp_path / "out")
     for step, array in enumerate(arrays):
-        assert openvisus().read(tmp_path / "out" / "visus.idx", "a", step).tobytes() == array.tobytes()
+        found = openvisus().read(tmp_path / "out" / "visus.idx", "a", step)
+        assert found is not None
+        assert found.tobytes() == array.tobytes()
 
 
 def test_where_viewers_would_look_elsewhere_only_repack_will_do(tmp_path: Path) -> None:

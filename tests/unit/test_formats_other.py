@@ -67,6 +67,18 @@ def test_a_package_is_verified_and_described(odd: Path, tmp_path: Path) -> None:
     assert verify(out) == []
 
 
+def test_sessions_of_dashboards_are_no_data(odd: Path, tmp_path: Path) -> None:
+    for name in ("sessions/session_1.json", "sessions/notes.json", "deep/sessions/session_1.json"):
+        (odd / name).parent.mkdir(exist_ok=True)
+        (odd / name).write_text("{}")
+    manifest = run(odd, tmp_path / "out")
+    kept = {file.path for file in manifest.inputs if "session" in file.path}
+    assert kept == {"sessions/notes.json", "deep/sessions/session_1.json"}
+    (odd / "sessions" / "session_1.json").write_text('{"zoom": 2}')
+    assert verify(tmp_path / "out", odd) == []
+    assert (odd / "sessions" / "session_1.json").exists()
+
+
 def test_several_kinds_are_kept_by_other_and_refused_by_name_elsewhere(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
