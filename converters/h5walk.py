@@ -42,12 +42,13 @@ class Node:
 
 @dataclass
 class Tree:
-    """Everything below a file's root; `broken` tells which links lead nowhere and why."""
+    """Everything below a file's root; `broken` tells which links lead nowhere and why, `lost` those of signals."""
 
     datasets: list[Node] = field(default_factory=list)
     groups: list[Node] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     broken: dict[str, ScrayError] = field(default_factory=dict)
+    lost: dict[str, ScrayError] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
 
 
@@ -176,13 +177,7 @@ def text(value: Any) -> str:
 
 def texts(value: Any) -> list[str]:
     """A list of strings, however it was written: an array, or one text with colons or commas between."""
-    if value is None:
-        return []
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        inner = value.strip("[] ")
-        return [part.strip() for part in inner.replace(",", ":").split(":")] if inner else []
-    if isinstance(value, np.ndarray):
-        return [t for part in value.reshape(-1)[:64].tolist() for t in texts(part) or [""]]
-    return [str(value)]
+    if isinstance(value, np.ndarray) and value.size != 1:
+        return [text(part) for part in value.reshape(-1)[:64]]
+    inner = text(value).strip("[] ")
+    return [part.strip() for part in inner.replace(",", ":").split(":")] if inner else []

@@ -16,6 +16,7 @@ import numpy as np
 
 from converters.faults import check_size, reading
 from converters.h5links import Found, H5Store, check_dataset
+from converters.h5series import laid, series
 from converters.h5walk import Node, Tree, attribute, attributes, text, walk
 from converters.joined import JoinedReader, join
 from converters.nxsignals import axes_of, default_signal, largest
@@ -114,13 +115,14 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     if signal is not None:
         return signal
     exchanged = [node for node in tree.datasets if node.path == EXCHANGE and axes_of(node) > 1]
-    found = exchanged[0] if exchanged else largest(tree.datasets) if tree.datasets else None
-    if tree.broken and (found is None or axes_of(found) < 2):
+    if exchanged:
+        return exchanged[0]
+    if tree.broken:  # what cannot be seen may be larger than what can
         raise next(iter(tree.broken.values()))
-    if found is None:
+    if not tree.datasets:
         why = "; ".join(tree.refused[:8])
         raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))
-    return found
+    return largest(tree.datasets)
 
 
 def source_of(
@@ -131,17 +133,20 @@ def source_of(
     What cannot be read raises where it is the first or was named, and is noted otherwise.
     """
     volumes: list[Volume] = []
+    chosen: set[str] = set()
     broken = {path: error.message for path, error in tree.broken.items()}
     notes = [f"{len(broken)} links lead nowhere, the first: {next(iter(broken.values()))}"] if broken else []
     for node in nodes:
         dataset = node.path.strip("/").replace("/", "_") if len(nodes) > 1 else ""
         try:
-            volumes += volumes_of(store, name, node, dataset)
+            pieces = [node] if named else series(store, name, node)
+            parted = [volumes_of(store, name, piece, dataset) for piece in pieces]
+            volumes += parted[0] if len(pieces) == 1 else map(laid, zip(*parted, strict=True))
+            chosen |= {piece.path for piece in pieces}
         except ScrayError as error:
             if named or not volumes:
                 raise
             notes.append(f"{node.path} is left out: {error.message}")
-    chosen = {volume.options["path"] for volume in volumes}
     others = [f"{n.path} {n.shape} {n.found.item.dtype}" for n in tree.datasets if n.path not in chosen]
     metadata = {
         "file": name,

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from converters import hdf5, nxscan
 from converters.faults import reading
 from converters.h5links import H5Store
 from converters.h5walk import Node, Tree, attribute, text, texts, walk
-from converters.hdf5 import joined, named, open_volume, paths_of, principal, source_of
+from converters.hdf5 import joined, named, paths_of, principal, source_of
+from converters.joined import JoinedReader
 from converters.jsonsafe import json_array, json_safe
-from converters.nxsignals import axes_of, detectors, signals
-from converters.volume import Source
+from converters.nxsignals import auxiliaries, axes_of, detectors, signals
+from converters.volume import Reader, Source, Volume
 from scray.errors import BadParameter, ScrayError
-
-__all__ = ["ROLES", "open_volume", "probe"]
 
 ROLES = ("volume", "presample", "postsample", "Xs", "Ys")
 MAX_COORDINATE = 100_000
+MAX_CHILDREN = 1000
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     """The signals of a NeXus file, each its own dataset, the default one first; or the datasets that `volume` names.
 
-    `volume`, `Xs`, `Ys`, `presample` and `postsample`, also spelt with `_dataset`, are each a path or a comma list.
-    The coordinates go into the metadata. Raises BadParameter that lists what there is.
+    `volume`, `Xs`, `Ys`, `presample` and `postsample`, also spelt with `_dataset`, are each a path or a comma list;
+    those that are not named are looked for by name and size. The intensities become datasets too, and so does their
+    ratio, `preview`; the coordinates go into the metadata. Raises BadParameter that lists what there is.
     """
     return joined(root, files, lambda name: _probe_one(root, name, files, parameters))
 
@@ -38,15 +41,36 @@ def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mappin
         tree = walk(store, name)
         chosen = {role: _chosen(store, name, tree, parameters, role) for role in ROLES}
         wanted = parameters.get("dataset") or parameters.get("variable")
-        nodes = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(wanted)]
-        source = source_of(store, name, tree, nodes or _signals_to_convert(store, tree, name), files, named=bool(nodes))
-        paths = dict.fromkeys(str(volume.options["path"]) for volume in source.volumes)
-        source.metadata["nexus"] = {
-            "signals": list(paths),
-            "axes": {path: _coordinates(store, name, path, tree) for path in paths},
-            "roles": {role: [_told(node) for node in found] for role, found in chosen.items() if found},
-        }
-        return source
+        explicit = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(wanted)]
+        nodes = explicit or _signals_to_convert(store, tree, name)
+        found = {} if explicit else nxscan.detected(tree, nodes[0], chosen)
+        roles = chosen | found
+        intensities = roles["presample"] + roles["postsample"]
+        source = source_of(store, name, tree, _once(nodes + intensities), files, named=bool(explicit))
+        source.metadata["nexus"] = _about(store, name, tree, source, roles)
+        notes = nxscan.mismatches(nodes[0], chosen) + [
+            f"{role} was not named; {node.path} has its name and size." for role, ns in found.items() for node in ns
+        ]
+        volumes = (*source.volumes, *nxscan.ratio(nodes[0], roles, name))
+        return replace(source, volumes=volumes, notes=(*notes, *source.notes))
+
+
+def _once(nodes: list[Node]) -> list[Node]:
+    return list({node.found.identity: node for node in reversed(nodes)}.values())[::-1]
+
+
+def _about(store: H5Store, name: str, tree: Tree, source: Source, roles: Mapping[str, list[Node]]) -> dict[str, Any]:
+    """What the metadata say: signals, their axes with values, and who plays which role in a scan."""
+    paths = dict.fromkeys(str(volume.options["path"]) for volume in source.volumes)
+    told = {role: [_told(node) for node in nodes] for role, nodes in roles.items() if nodes}
+    for role in ("Xs", "Ys"):
+        for node, record in zip(roles[role], told.get(role, []), strict=True):
+            record |= _values(store, name, node.path)
+    return {
+        "signals": list(paths),
+        "axes": {path: _coordinates(store, name, path, tree) for path in paths},
+        "roles": told,
+    }
 
 
 def _chosen(store: H5Store, name: str, tree: Tree, parameters: Mapping[str, Any], role: str) -> list[Node]:
@@ -57,10 +81,10 @@ def _chosen(store: H5Store, name: str, tree: Tree, parameters: Mapping[str, Any]
 
 
 def _signals_to_convert(store: H5Store, tree: Tree, name: str) -> list[Node]:
-    """The default signal, then every other one with at least two axes, then detectors that no NXdata shows."""
+    """The default signal, every other one with at least two axes, auxiliary ones, detectors that no NXdata shows."""
     nodes = [principal(store, tree, name)]
     seen = {nodes[0].found.identity}
-    for node in signals(store, tree) + detectors(store, tree):
+    for node in signals(store, tree) + auxiliaries(store, tree) + detectors(store, tree):
         if node.found.identity not in seen and axes_of(node) >= 2:
             seen.add(node.found.identity)
             nodes.append(node)
@@ -68,16 +92,21 @@ def _signals_to_convert(store: H5Store, tree: Tree, name: str) -> list[Node]:
 
 
 def _coordinates(store: H5Store, name: str, path: str, tree: Tree) -> dict[str, Any]:
-    """The coordinate arrays that `axes` names, by axis: those small enough to write down."""
+    """The coordinate arrays of a signal, by axis, in their order: those small enough to write down."""
     parent = path.rsplit("/", 1)[0]
     group = next((g for g in tree.groups if g.path.rstrip("/") == parent), None)
     names = texts(attribute(group.found.item, "axes")) if group else []
     names = names or texts(attribute(store.find(name, path).item, "axes"))
-    found: dict[str, Any] = {}
-    for key in names:
-        if key not in ("", "."):
-            found[key] = _values(store, name, f"{parent}/{key}")
-    return found
+    names = names or (_numbered_axes(group) if group else [])
+    return {key: _values(store, name, f"{parent}/{key}") for key in names if key not in ("", ".")}
+
+
+def _numbered_axes(group: Node) -> list[str]:
+    """The datasets marked axis=1, axis=2, …, as files before 2014 do it."""
+    children = group.found.item
+    keys = [key for key in sorted(children, key=str)[:MAX_CHILDREN] if children.get(key, getclass=True) is h5py.Dataset]
+    marked = [(number, key) for key in keys if (number := text(attribute(children[key], "axis"))).isdigit()]
+    return [key for _, key in sorted(marked, key=lambda pair: int(pair[0]))]
 
 
 def _values(store: H5Store, name: str, path: str) -> Any:
@@ -97,3 +126,10 @@ def _values(store: H5Store, name: str, path: str) -> Any:
 
 def _told(node: Node) -> dict[str, Any]:
     return {"path": node.path, "shape": list(node.shape), "dtype": str(node.found.item.dtype)}
+
+
+def open_volume(root: Path, volume: Volume) -> Reader:
+    """A reader of a volume that `probe` found."""
+    if volume.format != nxscan.FORMAT:
+        return hdf5.open_volume(root, volume)
+    return JoinedReader(root, volume, nxscan.RatioReader) if len(volume.files) > 1 else nxscan.RatioReader(root, volume)

@@ -6,11 +6,15 @@ as signal=1 on the dataset.
 
 from __future__ import annotations
 
+import h5py
+
 from converters.h5links import H5Store
-from converters.h5walk import Node, Tree, attribute, text
+from converters.h5walk import Node, Tree, attribute, text, texts
 from scray.errors import ScrayError
 
 NEARLY_AS_LARGE = 16
+MAX_STEPS = 16
+MAX_AUXILIARIES = 1000
 
 
 def axes_of(node: Node) -> int:
@@ -40,37 +44,56 @@ def detectors(store: H5Store, tree: Tree) -> list[Node]:
 def default_signal(store: H5Store, tree: Tree) -> Node | None:
     """What the file itself calls its data: along `default`, else the signal of most axes; None where it says nothing.
 
-    Raises MissingSource or UnsafePath when the signals lie in files that are not there and what is left has fewer
-    than two axes: the rest is not the data.
+    Raises MissingSource or UnsafePath when the default signal lies in a file that is not there, or when signals do and
+    what is left has fewer than two axes: the rest is not the data.
     """
-    before = set(tree.broken)
-    found = [_follow_default(store, tree)] if _follow_default(store, tree) else []
-    nodes = [node for node in found if node] or signals(store, tree) or detectors(store, tree)
+    nodes = _along_default(store, tree)
+    if not nodes and tree.lost:
+        raise next(iter(tree.lost.values()))
+    nodes = nodes or signals(store, tree) or detectors(store, tree)
     best = max(nodes, key=axes_of, default=None)
     if best is None or axes_of(best) < 2:
-        _raise_broken(tree, before)
+        _raise_lost(tree)
     return best
 
 
-def _raise_broken(tree: Tree, before: set[str]) -> None:
-    """Raise why a signal could not be opened, if one could not."""
-    groups = {g.path.rstrip("/") for g in tree.groups if g.nx_class in ("NXdata", "NXdetector")}
+def _raise_lost(tree: Tree) -> None:
+    """Raise why a signal could not be opened, or what else an NXdata or NXdetector refers to."""
+    if tree.lost:
+        raise next(iter(tree.lost.values()))
+    groups = {g.path.rstrip("/"): g.nx_class for g in tree.groups if g.nx_class in ("NXdata", "NXdetector")}
     for path, error in tree.broken.items():
         folder, _, key = path.rpartition("/")
-        if path not in before or (folder in groups and key == "data"):
+        if groups.get(folder) == "NXdata" or (folder in groups and key == "data"):
             raise error
 
 
-def _follow_default(store: H5Store, tree: Tree) -> Node | None:
-    """The signal at the end of the `default` attributes, from the root; None where the chain breaks."""
-    groups = {group.path.rstrip("/"): group for group in tree.groups}
-    at = ""
-    for _ in range(16):
-        step = text(attribute(groups[at].found.item, "default")) if at in groups else ""
+def _along_default(store: H5Store, tree: Tree) -> list[Node]:
+    """The signal at the end of the `default` attributes, from the root, or those below it; none where it ends early."""
+    at = tree.groups[0]
+    for _ in range(MAX_STEPS):
+        step = text(attribute(at.found.item, "default"))
         if not step:
             break
-        at = step.rstrip("/") if step.startswith("/") else f"{at}/{step.strip('/')}"
-    return _signal(store, tree, groups[at]) if at in groups else None
+        path = step if step.startswith("/") else f"{at.path.rstrip('/')}/{step}"
+        try:
+            at = Node(path.rstrip("/"), store.find(tree.groups[0].found.file, path))
+        except ScrayError as error:
+            if path in tree.broken:
+                tree.lost.setdefault(path, error)
+            return []
+    if at is tree.groups[0]:
+        return []
+    if not isinstance(at.found.item, h5py.Group):
+        return [node for node in tree.datasets if node.found.identity == at.found.identity]
+    found = _signal(store, tree, at)
+    return [found] if found else [node for node in signals(store, tree) if node.path.startswith(f"{at.path}/")]
+
+
+def auxiliaries(store: H5Store, tree: Tree) -> list[Node]:
+    """What the NXdata groups name beside their signals, in the order of the file."""
+    named = [(group, key) for group in tree.groups for key in texts(attribute(group.found.item, "auxiliary_signals"))]
+    return [node for group, key in named[:MAX_AUXILIARIES] if key and (node := _at(store, tree, group, key))]
 
 
 def _signal(store: H5Store, tree: Tree, group: Node) -> Node | None:
@@ -104,6 +127,7 @@ def _at(store: H5Store, tree: Tree, group: Node, key: str) -> Node | None:
     except ScrayError as error:
         if key in group.found.item:
             tree.broken.setdefault(path, error)
+            tree.lost.setdefault(path, error)
         return None
     numeric = any(node.found.identity == found.identity for node in tree.datasets)
     return Node(path, found) if numeric else None

@@ -370,8 +370,9 @@ def test_four_d_parameters_in_both_spellings(tmp_path: Path) -> None:
     nexus_file(tmp_path / "a.nxs")
     parameters = {"volume_dataset": "entry/small/values", "Xs": "/entry/small/x", "presample_dataset": "entry/cube/x"}
     source = nexus.probe(tmp_path, ("a.nxs",), parameters)
-    assert [v.selector for v in source.volumes] == ["/entry/small/values"]
+    assert [v.selector for v in source.volumes] == ["/entry/small/values", "/entry/cube/x"]
     assert source.metadata["nexus"]["roles"]["Xs"][0]["shape"] == [5]
+    assert source.metadata["nexus"]["roles"]["Xs"][0]["values"] == [0.0, 0.5, 1.0, 1.5, 2.0]
     with pytest.raises(BadParameter, match="big_calibration"):
         nexus.probe(tmp_path, ("a.nxs",), {"Ys": "/entry/nothing"})
     with pytest.raises(BadParameter, match="mean the same"):
