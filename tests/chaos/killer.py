@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,13 @@ from cluster.state import Places, State, read_state
 from scray.catalog import Catalog
 from scray.crash import POINTS
 
+# `ray` with a second node on loopback: what keeps Ray on loopback also keeps its command from joining a cluster
+RAY = """
+from ray._private import ray_constants
+ray_constants.ENABLE_RAY_CLUSTER = True
+from ray.scripts.scripts import main
+main()
+"""
 DEATHS_OF_A_TASK = 2  # a third would be poison, and rightly so
 TASK = re.compile(r"ray::([0-9a-f]{8}:\S+)")  # how Ray shows a worker that has a task of a dataset in hand
 DATABASE_PAUSE_SECONDS = 62.0  # the stack gives up on what falls over five times in five minutes
@@ -204,7 +212,8 @@ class Node:
             "object-store-memory": head.OBJECT_STORE_BYTES,
             "num-cpus": 1,
         }
-        command = [head.program(), "start", "--block", *(f"--{name}={value}" for name, value in options.items())]
+        command = [sys.executable, "-c", RAY, "start", "--block"]
+        command += [f"--{name}={value}" for name, value in options.items()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

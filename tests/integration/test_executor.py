@@ -179,7 +179,8 @@ def test_what_loses_its_node_again_and_again_is_not_poison(ray: Any, monkeypatch
         return ray.put(1)
 
     def lost(_: Any) -> Any:
-        return NodeDiedError("gone") if len(starts) <= flights.ATTEMPTS + 1 else "done"
+        gone: Any = NodeDiedError
+        return gone("gone") if len(starts) <= flights.ATTEMPTS + 1 else "done"
 
     monkeypatch.setattr(flights, "_outcome", lost)
     assert flights.call("once", start, lambda: None) == "done"
