@@ -175,5 +175,11 @@ def cluster_cpus() -> int:
 
 
 def largest_node_bytes() -> int:
-    """The most memory any one usable node declares; a task that wants more would wait for ever."""
-    return int(max((node["Resources"].get("memory", 0) for node in NODES.usable()), default=0))
+    """The most memory any one usable node declares; a task that wants more would wait for ever.
+
+    Raises WorkerLost while there is none: nodes come and go.
+    """
+    nodes = NODES.usable()
+    if not nodes:
+        raise WorkerLost("No node of the cluster takes tasks just now.")
+    return int(max(node["Resources"].get("memory", 0) for node in nodes))

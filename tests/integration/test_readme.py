@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
 
 from cluster.children import MARK, sweep
 
@@ -79,13 +78,3 @@ def test_a_stranger_without_the_token_is_refused(found: dict[str, Any]) -> None:
 
 def test_nothing_listens_beyond_loopback(found: dict[str, Any]) -> None:
     assert found["open_ports"] == []
-
-
-def test_the_launcher_file_is_one_that_ray_takes() -> None:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
-    config = yaml.safe_load((ROOT / "cluster.yaml").read_text())
-    validate_config(prepare_config(config))
-    head = " ".join(config["head_start_ray_commands"])
-    assert "RAY_AUTH_MODE=token" in head
-    assert "scray_driver" in head

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from cluster import nodes
+from cluster import flights, nodes
 from cluster.nodes import NEAR, NODE_LABEL, Beacon, Nodes
-from scray.errors import StorageMissing
+from scray.errors import StorageMissing, WorkerLost
 from scray.retry import Verdict, judge
 from scray.storage import Storage
 
@@ -77,3 +77,11 @@ def test_nodes_that_are_near_the_storage_get_all_tasks() -> None:
     assert found.placement() == {"resources": {NEAR: nodes.NEAR_SHARE}}
     assert [node["NodeID"] for node in found.usable()] == ["b"]
     assert not found.leave_out("b")
+
+
+def test_while_no_node_takes_tasks_nothing_is_said_to_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "NODES", Nodes(lambda: cluster(a={"memory": 9.0})))
+    with pytest.raises(WorkerLost):
+        flights.largest_node_bytes()
+    monkeypatch.setattr(flights, "NODES", Nodes(lambda: cluster(a={"memory": 9.0}, b={"CPU": 1.0, "memory": 7.0})))
+    assert flights.largest_node_bytes() == 7
