@@ -170,13 +170,16 @@ def verify(
 
 
 @show.command
-def info(folder: Result, as_json: Json = False) -> None:
-    """What a result holds."""
+def info(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="A result, an IDX dataset, or files to convert.", exists=True)
+    ],
+    as_json: Json = False,
+) -> None:
+    """What a result holds; or what a file or folder would become, by its headers."""
+    from cluster.portrait import portrait
     from converters.info import info as look
+    from converters.survey import is_result, survey
 
-    found = look(folder)
-    ending.result(found, _described(found), as_json=as_json)
-
-
-def _described(found: dict[str, Any]) -> str:
-    return "\n".join(f"{name:16} {json.dumps(value, default=str)}" for name, value in found.items())
+    found = look(path) if is_result(path) else survey(path)
+    ending.result(found, portrait(found), as_json=as_json)

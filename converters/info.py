@@ -25,7 +25,7 @@ def info(path: Path) -> dict[str, Any]:
     for name in names or list(told):
         header = read_header(folder / name)
         said = told.get(name, {})
-        datasets.append(said | _layout(header) | header_record(name, header) | _fields(said, header))
+        datasets.append(said | layout(header) | header_record(name, header) | _fields(said, header))
     known = {key: metadata[key] for key in ("sensor", "format", "source", "notes")} if metadata else {}
     return {"folder": str(folder), "bytes": _bytes(folder), "datasets": datasets} | known | _manifest(folder)
 
@@ -43,7 +43,8 @@ def _headers(path: Path) -> tuple[Path, list[str]]:
     return path, [HEADER]
 
 
-def _layout(header: Header) -> dict[str, Any]:
+def layout(header: Header) -> dict[str, Any]:
+    """How the blocks of a dataset lie, their codec, and its size without compression."""
     return {
         "version": header.version,
         "bitmask": header.bitmask,
