@@ -22,7 +22,7 @@ from converters.joined import JoinedReader, join
 from converters.nxsignals import axes_of, default_signal, largest
 from converters.samples import Part, left_out, parts, take
 from converters.volume import Array, Box, Reader, Source, Volume, roles_for
-from scray.errors import BadParameter, EmptyInput, MissingSource, MixedInput, NothingToConvert, ScrayError
+from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert, ScrayError
 
 FORMAT = "hdf5"
 MAX_MASTERS = 64
@@ -117,8 +117,9 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     exchanged = [node for node in tree.datasets if node.path == EXCHANGE and axes_of(node) > 1]
     if exchanged:
         return exchanged[0]
-    if tree.broken:  # what cannot be seen may be larger than what can
-        raise next(iter(tree.broken.values()))
+    elsewhere = [error for error in tree.broken.values() if isinstance(error, (MissingSource, HostileInput))]
+    if elsewhere:  # what cannot be seen may be larger than what can
+        raise elsewhere[0]
     if not tree.datasets:
         why = "; ".join(tree.refused[:8])
         raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))

@@ -425,6 +425,21 @@ def a_dangling_soft_link(folder: Path) -> Expected:
 
 
 @quirk
+def an_image_elsewhere_beside_its_mask(folder: Path) -> Expected:
+    """What is not there may be the data: the mask does not take its place."""
+    with h5(folder) as file:
+        file["image"] = h5py.ExternalLink("image.h5", "/data")
+        file["mask"] = np.zeros((500, 500), "u1")
+    return "missing-source"
+
+
+@quirk.of(dataset="mask")
+def a_mask_by_name_beside_an_image_elsewhere(folder: Path) -> Expected:
+    an_image_elsewhere_beside_its_mask(folder)
+    return {"/mask": np.zeros((500, 500), "u1")}
+
+
+@quirk
 def groups_in_a_circle(folder: Path) -> Expected:
     with h5(folder) as file:
         group = file.create_group("a/b/c")

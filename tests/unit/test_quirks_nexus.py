@@ -21,7 +21,7 @@ quirk = Quirks("4D_NEXUS")
 CUBE = (3, 4, 5)
 
 
-def group(parent: Any, name: str, kind: str, **attributes: Any) -> Any:
+def group(parent: Any, name: str, kind: Any, **attributes: Any) -> Any:
     made = parent.create_group(name)
     made.attrs.update({"NX_class": kind, **attributes})
     return made
