@@ -8,6 +8,7 @@ whether it is zip. ARCO: the whole file is one payload.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,12 +49,14 @@ class BlockFile:
         self.path = path
         self.header = header
         try:
-            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingSource(f"the block file {path.name} is missing") from error
         except OSError as error:
             raise BadInput(f"the block file {path} cannot be opened: {error.strerror}") from error
         try:
+            if not stat.S_ISREG(os.fstat(self._fd).st_mode):
+                raise MissingSource(f"{path.name} is no file")
             self.size = os.fstat(self._fd).st_size
             self._buffer = bytearray()
             self._table = _no_table if header.arco else self._read_table()

@@ -11,6 +11,7 @@ import numpy as np
 from scray.errors import BadInput, TooLarge, Unsupported
 
 MAX_FIELDS = 4096
+MAX_DEFAULT = 2**31 - 1  # no viewer reads a larger one
 MAX_NAME = 64
 MAX_COMPONENTS = 1024
 MAX_SAMPLE_BYTES = 4096
@@ -174,7 +175,7 @@ def _codec(text: str) -> str:
 
 
 def _integer(word: str) -> int:
-    if not _INTEGER.fullmatch(word):
+    if not _INTEGER.fullmatch(word) or abs(int(word)) > MAX_DEFAULT:
         raise BadInput(f"the IDX header has {word[:80]!r} where an integer belongs")
     return int(word)
 

@@ -188,7 +188,8 @@ class Dataset:
         field = self.header.fields[index]
         tail = (field.components,) if field.components > 1 else ()
         try:
-            return np.full(shape + tail, field.default_value, field.dtype)
+            default = np.array(field.default_value).astype(field.dtype)  # wraps around where it does not fit
+            return np.full(shape + tail, default, field.dtype)
         except (MemoryError, OverflowError, ValueError) as error:
             raise TooLarge(f"{'×'.join(map(str, shape))} samples of {field.name} do not fit into memory") from error
 

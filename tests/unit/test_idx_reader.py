@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import struct
 from dataclasses import replace
@@ -203,6 +204,23 @@ def test_a_missing_file_is_an_error_or_default_by_choice(two_files: Path) -> Non
         array = dataset.read(absent="zero")
         assert same(dataset.read(level=7), array[::2, ::2][:, :])
     assert 0 < np.count_nonzero(array) < array.size
+
+
+def test_what_is_no_file_is_a_missing_one(two_files: Path) -> None:
+    for make in (os.mkdir, os.mkfifo):
+        (two_files.parent / "visus" / "0004.bin").unlink(missing_ok=True)
+        make(two_files.parent / "visus" / "0004.bin")
+        with Dataset.open(two_files) as dataset, pytest.raises(MissingSource, match=r"0004\.bin is no file"):
+            dataset.check()
+        if make is os.mkdir:
+            (two_files.parent / "visus" / "0004.bin").rmdir()
+
+
+def test_a_default_value_that_does_not_fit_wraps_around(two_files: Path) -> None:
+    two_files.write_text(two_files.read_text().replace("default_value(0)", "default_value(65543)"))
+    (two_files.parent / "visus" / "0004.bin").unlink()
+    with Dataset.open(two_files) as dataset:
+        assert (dataset.read(absent="zero") == 7).any()
 
 
 def test_an_absent_block_is_an_error(two_files: Path) -> None:
