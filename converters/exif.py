@@ -7,6 +7,7 @@ import hashlib
 import io
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
@@ -36,7 +37,8 @@ def read_exif_file(file: BinaryIO) -> Exif:
     exif = Image.Exif()
     found: Exif = {}
     try:
-        exif.load_from_fp(file)
+        with warnings.catch_warnings(action="ignore"):  # what is broken is told by what is left out
+            exif.load_from_fp(file)
         found["image"] = _named(exif, ExifTags.TAGS)
         for name, pointer in _BLOCKS.items():
             block = exif.get_ifd(pointer)

@@ -1,8 +1,9 @@
 """A JPEG file's own structure (ITU-T T.81 annex B), and whether its entropy-coded data are all there.
 
 The decoder fills what is missing with grey and says nothing, so success of the decoder proves nothing. Two trials
-do: data put in before the end of each scan must not change a pixel (else the scan ended early), and data spoiled at the
-end of the last scan must change some (else the scan lost its step and ended too late).
+do: data put in before the end of each scan must not change a pixel (else the scan ended early), and the last bytes of
+the last scan, spoiled, must change some (else the scan lost its step and ended too soon). Damage that keeps the step
+cannot be seen: the format has no checksum.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _DECODABLE = {
 }
 _MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
 _STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
-_TAIL_BYTES = 64
+_TAIL_BYTES = 6
+_SPOILS = 24  # ways to spoil the end, tried until one is seen: a single one may leave all visible pixels as they are
 TELLING_BYTES = 1024
 PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
 
@@ -50,7 +52,9 @@ class JpegFile:
     comments: list[bytes] = field(default_factory=list)
     icc_parts: dict[int, bytes] = field(default_factory=dict)
     adobe_transform: int | None = None
+    several: bool = False  # a multi-picture file (CIPA DC-007): others follow
     scans: list[tuple[int, int]] = field(default_factory=list)
+    refined: dict[int, bytearray] = field(default_factory=dict)  # lowest bit that scans told, a component, coefficient
     end: int = 0
 
     @property
@@ -98,12 +102,16 @@ def _segment(data: bytes, at: int, name: str) -> tuple[bytes, int]:
 def _note(found: JpegFile, marker: int, body: bytes, name: str) -> None:
     if marker in _FRAMES:
         _frame(found, marker, body, name)
+    elif marker == 0xDA:
+        _scan(found, body, name)
     elif marker == 0xDC:
         raise Unsupported(f"{name} is a JPEG that states its height after its pixels, which cannot be read.")
     elif marker == 0xE1 and body.startswith(b"Exif\0") and not found.exif:
         found.exif = body[6:]
     elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
         found.xmp = body[29:]
+    elif marker == 0xE2 and body.startswith(b"MPF\0"):
+        found.several = True
     elif marker == 0xE2 and body.startswith(b"ICC_PROFILE\0") and len(body) > 14:
         found.icc_parts.setdefault(body[12], body[14:])
     elif marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
@@ -123,6 +131,17 @@ def _frame(found: JpegFile, marker: int, body: bytes, name: str) -> None:
     found.process = _DECODABLE[marker]
 
 
+def _scan(found: JpegFile, body: bytes, name: str) -> None:
+    """Which bits of which coefficients a scan tells: 64 a component, spectral selection, successive approximation."""
+    count = body[0] if body else 0
+    if len(body) < 4 + 2 * count or max(body[-3], body[-2]) > 63:
+        raise BadInput(f"{name} is damaged: the description of a JPEG scan is wrong.")
+    first, last, low = body[-3], body[-2], body[-1] & 15
+    for component in body[1 : 1 + 2 * count : 2]:
+        told = found.refined.setdefault(component, bytearray(b"\xff" * 64))
+        told[first : last + 1] = bytes([low]) * (last + 1 - first)
+
+
 def _entropy(data: bytes, start: int, found: JpegFile, name: str) -> int:
     """The position of the marker that ends a scan."""
     while True:
@@ -138,10 +157,14 @@ def _entropy(data: bytes, start: int, found: JpegFile, name: str) -> int:
 def _check(found: JpegFile, name: str) -> None:
     if not found.process or not found.scans:
         raise BadInput(f"{name} is a JPEG without an image.")
-    if found.precision != 8 and found.process != LOSSLESS:
-        raise Unsupported(f"{name} is a JPEG of {found.precision} bits a sample; only 8 can be read.")
+    if found.precision not in (8, 12) and found.process != LOSSLESS:
+        raise Unsupported(f"{name} is a JPEG of {found.precision} bits a sample; only 8 and 12 can be read.")
     if not found.width or not found.height:
         raise BadInput(f"{name} is a JPEG of {found.width}×{found.height} pixels.")
+    if found.process != LOSSLESS and len(found.refined) != found.components:
+        raise TruncatedInput(f"{name} is cut short: some of its JPEG components have no scan.")
+    if found.process == "progressive" and any(any(told) for told in found.refined.values()):
+        raise TruncatedInput(f"{name} is cut short: the scans that refine its JPEG image are not all there.")
     coded = sum(stop - start for start, stop in found.scans)
     if found.process != LOSSLESS and found.width * found.height > PIXELS_A_BYTE * max(1, coded):
         raise TruncatedInput(f"{name} claims {found.width}×{found.height} pixels in {coded} bytes of JPEG data.")
@@ -149,15 +172,13 @@ def _check(found: JpegFile, name: str) -> None:
 
 def decode_whole(data: bytes, found: JpegFile, decode: Callable[[bytes], Array], name: str) -> Array:
     """The pixels that `decode` makes; raises TruncatedInput or BadInput where they are not what was once encoded."""
-    more = _digest(decode(with_more(data, found)))
-    # Scans of a progressive image refine what is there: their last bytes need not be seen; nor those of a tiny one.
-    telling = found.process == "baseline" and found.scans[-1][1] - found.scans[-1][0] >= TELLING_BYTES
-    spoilt = _digest(decode(with_spoilt_end(data, found))) if telling else b""
     pixels = decode(data)
     whole = _digest(pixels)
-    if more != whole:
+    if _digest(decode(with_more(data, found))) != whole:
         raise TruncatedInput(f"{name} is cut short: its JPEG data end before its last pixel.")
-    if spoilt == whole:
+    # Scans of a progressive image refine what is there: their last bytes need not be seen; nor those of a tiny one.
+    telling = found.process == "baseline" and found.scans[-1][1] - found.scans[-1][0] >= TELLING_BYTES
+    if telling and all(_digest(decode(with_spoilt_end(data, found, n))) == whole for n in range(_SPOILS)):
         raise BadInput(f"{name} is damaged: its JPEG data go on after its last pixel.")
     return pixels
 
@@ -175,10 +196,10 @@ def with_more(data: bytes, found: JpegFile) -> bytes:
     return b"".join(pieces) + data[at : found.end]
 
 
-def with_spoilt_end(data: bytes, found: JpegFile) -> bytes:
-    """The image with the end of its last scan changed: a whole image decodes to other pixels."""
-    start, stop = found.scans[-1][0], found.scans[-1][1]
-    first = max(start, stop - max(8, min(_TAIL_BYTES, (stop - start) // 4)))
+def with_spoilt_end(data: bytes, found: JpegFile, number: int) -> bytes:
+    """The image with the end of its last scan changed in one of several ways: a whole image decodes to other pixels."""
+    stop = found.scans[-1][1]
+    first = stop - _TAIL_BYTES
     first += data[first - 1] == 0xFF  # what follows belongs to it
-    noise = (_STUFFING * (1 + (stop - first) // len(_STUFFING)))[: stop - first]
+    noise = bytes((n * 97 + number * 71 + number * n * 13) % 250 for n in range(stop - first))
     return data[:first] + noise + data[stop : found.end]

@@ -56,12 +56,16 @@ class Photo(Picture):
             raise Unsupported(
                 f"{self.name} is a {file.process} JPEG of {file.components} components, which is not read."
             )
-        self._shape(file.width, file.height, file.components, "|u1")
+        if file.components == 4 and file.adobe_transform is None:
+            raise Unsupported(f"{self.name} is a JPEG of four components and does not say what they are.")
+        self._shape(file.width, file.height, file.components, "|u1" if file.precision == 8 else "<u2")
         self.colour = _JPEG_COLOURS[file.components]
         self._describe("JPEG", with_xmp(read_exif(file.exif), file.xmp), file.icc)
         self.metadata["process"] = file.process
         if file.comments:
             self.metadata["comments"] = json_safe(file.comments)
+        if file.several:
+            self.notes += (f"{self.name} holds several pictures: only its first is converted.",)
         if self.colour == "CMYK":
             self.notes += (f"{self.name} holds CMYK: four components that are not RGB and alpha.",)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -26,7 +27,7 @@ from converters.prepare import Job, find_files
 from converters.run import Serial
 from converters.verify import verify
 from converters.volume import Array, Source
-from scray.errors import BadInput, NeverFits, ScrayError, TooLarge, TruncatedInput, WrongSensor
+from scray.errors import BadInput, NeverFits, ScrayError, TooLarge, TruncatedInput, Unsupported, WrongSensor
 from scray.idx.reader import Dataset
 from tests.formats import DATA, check_boxes, pattern, read_all
 
@@ -380,3 +381,67 @@ def test_a_palette_with_alpha_is_kept_as_it_is(tmp_path: Path) -> None:
     at = data.index(struct.pack("<HHI", 262, 3, 1)) + 8
     (tmp_path / "a.tif").write_bytes(data[:at] + struct.pack("<H", 3) + data[at + 2 :])
     assert np.array_equal(pixels(tmp_path, "a.tif"), array)
+
+
+# --- JPEG, marker by marker ----------------------------------------------------------------------
+
+
+def scans_of(data: bytes) -> list[int]:
+    """Where the scans of a JPEG begin."""
+    return [at for at in range(len(data) - 1) if data[at : at + 2] == b"\xff\xda"]
+
+
+def test_a_progressive_jpeg_that_lacks_scans_is_refused(tmp_path: Path) -> None:
+    data = jpeg(smooth(120, 130), progressive=True)
+    for number, at in enumerate(scans_of(data)[1:]):
+        for name, ended in (("cut.jpg", b""), ("ended.jpg", b"\xff\xd9")):
+            (tmp_path / name).write_bytes(data[:at] + ended)
+            refuse(tmp_path / name, TruncatedInput)
+        assert number < 20
+
+
+@pytest.mark.parametrize("scale", [{}, {"subsampling": 0}, {"optimize": True}])
+def test_data_behind_the_last_pixel_are_refused(tmp_path: Path, scale: dict[str, Any]) -> None:
+    """What a decoder that lost its step leaves over."""
+    data = jpeg(smooth(120, 130), **scale)
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + bytes(range(1, 13)) + b"\xff\xd9")
+    refuse(tmp_path / "a.jpg", BadInput)
+
+
+def test_pictures_of_even_colour_are_not_taken_for_damaged(tmp_path: Path) -> None:
+    """Their last bytes are seen least."""
+    rng = np.random.default_rng(4)
+    for number in range(40):
+        array = np.full((int(rng.integers(60, 160)), int(rng.integers(60, 160)), 3), rng.integers(0, 256, 3), np.uint8)
+        array[: len(array) // 2] = rng.integers(0, 256, (len(array) // 2, *array.shape[1:]))
+        data = jpeg(array, quality=int(rng.integers(10, 95)), subsampling=number % 3)
+        (tmp_path / "a.jpg").write_bytes(data)
+        assert np.array_equal(pixels(tmp_path, "a.jpg"), np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_twelve_bits_a_sample(tmp_path: Path, samples: int) -> None:
+    array = smooth(60, 70, samples).astype(np.uint16) * 16
+    data = imagecodecs.jpeg8_encode(array.squeeze(), bitspersample=12, level=98)
+    (tmp_path / "a.jpg").write_bytes(data)
+    found = pixels(tmp_path, "a.jpg")
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, imagecodecs.jpeg8_decode(data))
+    assert np.abs(found.astype(int) - array.squeeze()).mean() < 100  # of 4080
+
+
+def test_four_components_without_a_name_are_refused(tmp_path: Path) -> None:
+    data = imagecodecs.jpeg8_encode(smooth(40, 50, 4), colorspace="CMYK", outcolorspace="CMYK")
+    at = data.find(b"\xff\xee")
+    bare = data if at < 0 else data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+    (tmp_path / "a.jpg").write_bytes(bare)
+    refuse(tmp_path / "a.jpg", Unsupported)
+
+
+def test_of_several_pictures_in_a_file_the_first_is_taken_and_it_is_said(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(smooth(40, 50, seed=n)) for n in (1, 2))
+    first.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[second], quality=90)
+    source = probe(tmp_path, "a.jpg")
+    assert any("only its first" in note for note in source.notes)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert np.array_equal(pixels(tmp_path, "a.jpg"), np.asarray(image))
