@@ -67,8 +67,7 @@ def _above_ground(exif: Exif, parameters: Mapping[str, Any], guesses: list[str])
     relative = number(exif, "xmp", "RelativeAltitude")
     if relative is not None and relative > 0:
         return relative
-    altitude = number(exif, "gps", "GPSAltitude")
-    ground = _ground(parameters)
+    altitude, ground = _altitude(exif), _ground(parameters)
     if altitude is not None and ground is not None and altitude > ground:
         return altitude - ground
     if altitude is not None and altitude > 0:
@@ -76,6 +75,13 @@ def _above_ground(exif: Exif, parameters: Mapping[str, Any], guesses: list[str])
         return altitude
     guesses.append(f"the camera is {ASSUMED_HEIGHT:g} m above ground")
     return ASSUMED_HEIGHT
+
+
+def _altitude(exif: Exif) -> float | None:
+    """Metres above sea level; GPSAltitudeRef 1 says below."""
+    height = number(exif, "gps", "GPSAltitude")
+    below = exif.get("gps", {}).get("GPSAltitudeRef") in (1, b"\x01")
+    return -height if below and height is not None else height
 
 
 def _ground(parameters: Mapping[str, Any]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from converters.bands import FILTERS, filter_of
 from converters.convert import convert
 from converters.prepare import Job, find_files
 from converters.run import Serial
-from converters.target import REFLECTANCE
+from converters.target import REFLECTANCE, fit, panel_means
 from converters.verify import verify
 from converters.volume import Array, Source
 from scray.errors import BadInput, BadParameter, MixedInput, NothingToConvert
@@ -72,6 +73,25 @@ def test_a_target_gives_back_the_line_it_was_drawn_with(tmp_path: Path, dtype: s
     assert np.allclose([b["slope"] for b in bands], SLOPE[dtype], rtol=tolerance)
     assert np.allclose([b["intercept"] for b in bands], INTERCEPT, atol=tolerance)
     assert [b["band"] for b in bands] == ["red", "green", "nir"]
+
+
+@pytest.mark.parametrize("lean", [0.0, 0.15, 0.3])
+def test_a_target_on_a_meadow_seen_askew(lean: float) -> None:
+    """In perspective, out of focus, with noise, in the middle of something else."""
+    drawn = target("u2").astype(np.float32)
+    height, width = drawn.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    seen = np.array([[300, 200], [820, 200 + 300 * lean], [800, 640 - 200 * lean], [280, 660]], np.float32)
+    to_photo = cv2.getPerspectiveTransform(corners, seen)
+    rng = np.random.default_rng(3)
+    meadow = cv2.GaussianBlur(rng.uniform(3000, 30000, (900, 1200, 3)).astype(np.float32), (0, 0), 4)
+    warped = cv2.warpPerspective(drawn, to_photo, (1200, 900))
+    inside = cv2.warpPerspective(np.ones(drawn.shape[:2], np.float32), to_photo, (1200, 900))[..., np.newaxis]
+    photo = cv2.GaussianBlur(np.where(inside > 0.5, warped, meadow), (0, 0), 1.2)
+    noisy = np.clip(photo * rng.normal(1, 0.01, photo.shape), 0, 65535).astype(np.uint16)
+    lines = fit("RGN", [("t", panel_means(noisy, "t"))], 65535)
+    assert [line["slope"] for line in lines] == pytest.approx(SLOPE["u2"].tolist(), rel=0.01)
+    assert [line["intercept"] for line in lines] == pytest.approx(INTERCEPT.tolist(), abs=0.005)
 
 
 def test_a_calibrated_flight_is_reflectance_and_indices(tmp_path: Path) -> None:

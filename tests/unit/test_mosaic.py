@@ -126,6 +126,32 @@ def test_nonsense_is_no_position(latitude: Any) -> None:
     assert footprint({"gps": gps}, 4, 3, {}) is None
 
 
+def test_positions_are_those_of_the_register() -> None:
+    """The worked example of EPSG guidance note 7-2 for the Popular Visualisation Pseudo Mercator."""
+    place = mercator(24 + 22 / 60 + 54.433 / 3600, -(100 + 20 / 60))
+    assert place == pytest.approx((-11169055.58, 2800000.0), abs=0.005)
+
+
+@pytest.mark.parametrize(("latitude", "placed"), [(85.0, True), (-85.0, True), (85.1, False), (90.0, False)])
+def test_the_poles_are_not_on_the_map(latitude: float, placed: bool) -> None:
+    side = "N" if latitude > 0 else "S"
+    gps = {"GPSLatitudeRef": side, "GPSLatitude": [abs(latitude)], "GPSLongitudeRef": "W", "GPSLongitude": [180.0]}
+    place = footprint({"gps": gps}, 40, 30, {})
+    assert (place is not None) == placed
+    if place:
+        assert place.middle == pytest.approx(mercator(latitude, -180.0))
+        assert all(math.isfinite(number) for corner in place.corners() for number in corner)
+
+
+@pytest.mark.parametrize("said", [b"\x01", 1])
+def test_a_flight_below_sea_level(said: Any) -> None:
+    gps = {"GPSLatitudeRef": "N", "GPSLatitude": [31.5], "GPSLongitudeRef": "E", "GPSLongitude": [35.5]}
+    exif_ = {"gps": {**gps, "GPSAltitude": 380.0, "GPSAltitudeRef": said}, "photo": {"FocalLengthIn35mmFilm": 24}}
+    place = footprint(exif_, 400, 300, {"ground_altitude": "-430"})
+    assert place is not None
+    assert place.pixel == pytest.approx(50 * 43.267 / 500 / 24 / math.cos(math.radians(31.5)))
+
+
 def test_corners_turn_clockwise_with_the_heading() -> None:
     place = Footprint((0.0, 0.0), 1.0, 90.0, 4, 2, ())
     assert np.allclose(place.corners(), [(1, 2), (1, -2), (-1, -2), (-1, 2)])
