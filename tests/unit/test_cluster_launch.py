@@ -45,9 +45,9 @@ def test_ray_refuses_a_file_with_a_word_it_does_not_know() -> None:
 @pytest.mark.parametrize("kind", ["head", "worker"])
 def test_every_node_starts_with_the_secret_and_a_small_object_store(name: str, kind: str) -> None:
     line = starts(read(name), kind)
-    assert "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 " in line
+    assert "RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 SCRAY_ENV_FILE=$HOME/scray.env " in line
     assert re.search(r"--object-store-memory=200000000\b", line)
-    assert "~/.ray/auth_token" in read(name)["file_mounts"]
+    assert {"~/.ray/auth_token", "~/scray.env"} <= set(read(name)["file_mounts"])
 
 
 @pytest.mark.parametrize("name", FILES)
