@@ -15,6 +15,7 @@ from scray.idx.reader import Box, Dataset
 
 MAX_PIXELS = 512
 STRIP_PIXELS = 64  # the height of the picture of a 1-D dataset
+MIN_PIXELS = 16  # of a side where the other one is MAX_PIXELS: a line of one pixel shows nothing
 PERCENTILES = (1.0, 99.0)
 
 
@@ -50,7 +51,8 @@ def _pixels(shape: Shape) -> Shape:
     """Height and width, in proportion."""
     height, width = shape if len(shape) == 2 else (STRIP_PIXELS, shape[0])
     scale = min(1.0, MAX_PIXELS / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    least = MIN_PIXELS if scale < 1 else 1
+    return max(least, round(height * scale)), max(least, round(width * scale))
 
 
 def _level(dataset: Dataset, size: Shape) -> int:
@@ -58,7 +60,7 @@ def _level(dataset: Dataset, size: Shape) -> int:
     shape = dataset.header.shape[-2:]
     for level in range(dataset.header.max_level):
         stride = dataset.hz.stride(level)[-2:]
-        if all(-(-n // s) >= p for n, s, p in zip(shape, stride, size[-len(shape) :], strict=True)):
+        if all(-(-n // s) >= min(n, p) for n, s, p in zip(shape, stride, size[-len(shape) :], strict=True)):
             return level
     return dataset.header.max_level
 
@@ -91,11 +93,11 @@ def _bytes(picture: Array, fills: tuple[float, ...]) -> Array:
         known &= shown != fill
     if not known.any():
         return np.zeros(shown.shape, np.uint8)
+    numbers = np.where(known, numbers, 0) / 2  # half, as the distance of the two ends may be no number
     low, high = np.percentile(numbers[known], PERCENTILES)
     if low == high:
         low, high = numbers[known].min(), numbers[known].max()
-    span = high - low
-    if not 0 < span < np.inf:
+    if low == high:
         return np.where(known, np.uint8(128), np.uint8(0))
-    scaled = np.clip((np.where(known, numbers, low) - low) / span, 0, 1)
+    scaled = (np.clip(numbers, low, high) - low) / (high - low)
     return np.where(known, np.rint(scaled * 255), 0).astype(np.uint8)

@@ -85,6 +85,7 @@ def _volume(stack: TiffStack, part: Part) -> Volume:
         dtype=part.dtype,
         chunks=stack.chunks,
         compressed=not stack.pages.raw,
+        attributes={"fill_value": stack.nodata} if stack.nodata is not None else {},
         options={"series": stack.asked, "plane": part.plane, "suffix": part.suffix},
     )
 

@@ -23,6 +23,7 @@ from scray.errors import BadInput, BadParameter, MissingSource, MixedInput, TooL
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised or noted
 
 MAX_PLANES = 10_000_000
+_GDAL_NODATA = 42113
 _FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _EXTENT = re.compile(r"""\bSize([ZCT])\s*=\s*(["'])(\d+)\2""")
 
@@ -137,6 +138,12 @@ class TiffStack:
                 raise UnsafePath(f"{self.name} refers to {Path(path).name}, which is outside the dataset's own folder.")
             self._descriptors[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return self._descriptors[path]
+
+    @property
+    def nodata(self) -> float | None:
+        """The number that GDAL says stands for nothing, where it is one and not NaN."""
+        value = self.keyframe.nodata if _GDAL_NODATA in self.keyframe.tags else None
+        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
     @property
     def parts(self) -> frozenset[str]:
