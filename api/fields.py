@@ -110,6 +110,7 @@ class UploadFields(BaseModel):
     tags: Annotated[str, Field(max_length=500), BeforeValidator(_empty_if_none)] = ""
     dataset_identifier: Label = None
     add_to_existing: bool = False
+    alone: bool = False  # no other file is coming for this dataset, so nobody waits for one
     conversion_parameters: Annotated[
         dict[str, Any], BeforeValidator(_parameters), AfterValidator(check_parameters)
     ] = {}

@@ -63,6 +63,9 @@ class SessionStatus(BaseModel):
 
 
 class Resume(BaseModel):
+    """`state` is receiving, placing, stored; or failed or cancelled, when nothing more can be sent."""
+
+    state: str
     upload_id: str
     missing_chunks: list[int]
     total_chunks: int
@@ -254,6 +257,7 @@ def resume(upload_id: str, backend: BackendOf) -> Resume:
     record = backend.sessions.get(upload_id)
     lacking = list(missing(record, backend.sessions.received(record)))
     return Resume(
+        state=record["state"],
         upload_id=upload_id,
         missing_chunks=lacking,
         total_chunks=record["total_chunks"],

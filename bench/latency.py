@@ -19,15 +19,15 @@ def bench(scratch: Path) -> None:
     """From the answer to the upload, whose dataset is queued by then, to the end of its first task."""
     from cluster.stack import running
     from scray.catalog import connect
-    from scray.client import Client
+    from scray.client import ScrayClient
 
     data = scratch / "latency"
     shutil.rmtree(data, ignore_errors=True)
-    with running(data) as state, Client(state.api) as client:
+    with running(data) as state, ScrayClient(state.api) as client:
         rows = connect(state.mongo, "scientistcloud")["visstoredatas"]
         seconds = []
         for number in range(UPLOADS + 1):
-            uuid = client.upload_path(
+            uuid = client.upload(
                 _picture(scratch, number), sensor="TIFF", name=f"n{number}", user_email="bench@example.org"
             ).dataset_uuid
             began = time.perf_counter()

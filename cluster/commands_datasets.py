@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +20,8 @@ from scray.sizes import size_text
 from scray.status import ENDS, Status, read_status
 
 if TYPE_CHECKING:
-    from scray.client import Client
+    from scray.client import Progress as Sent
+    from scray.client import ScrayClient
 
 Identifier = Annotated[
     str, typer.Argument(metavar="UUID", help="UUID of the dataset (or its id, slug or name).", show_default=False)
@@ -41,7 +42,7 @@ def upload(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """Send files and folders as one dataset."""
+    """Send files and folders as one dataset; run again after an interruption, it goes on where it was."""
     from scray.sensors import read_sensor
 
     for path in paths:
@@ -84,41 +85,37 @@ def cancel(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "",
     ending.result({"dataset_uuid": dataset, "cancelled": True}, f"{dataset} {says}", as_json=as_json)
 
 
-def connect(data: Path, api: str) -> Client:
+def connect(data: Path, api: str) -> ScrayClient:
     """A client of the API named by an option, or of the stack that runs on the data folder."""
-    from scray.client import Client
+    from scray.client import ScrayClient
 
-    return Client(api or api_address(data), os.environ.get("SCRAY_API_TOKEN"))
+    return ScrayClient(api or api_address(data), os.environ.get("SCRAY_API_TOKEN"))
 
 
-def send(client: Client, paths: Sequence[Path], fields: Mapping[str, Any], progress: show.Progress) -> str:
+def send(client: ScrayClient, paths: Sequence[Path], fields: Mapping[str, Any], progress: show.Progress) -> str:
     """Upload all paths as one dataset; its UUID. Of several paths, folders keep their names."""
-    name, total, done = fields["name"], sum(map(_size, paths)), 0
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        progress.update(name, "uploading", 100 * done / max(total, 1), f"of {size_text(total)}")
-
-    if len(paths) == 1:
-        return client.upload_path(paths[0], on_progress=count, **fields).dataset_uuid
-    dataset = str(uuid.uuid4())
-    for number, (file, relative) in enumerate(_files(paths)):
-        more: dict[str, Any] = {"dataset_identifier": dataset, "add_to_existing": number > 0, "relative_path": relative}
-        client.upload_path(file, on_progress=count, **fields, **more)
-    return dataset
+    try:
+        return client.upload(
+            paths, on_progress=lambda one: _show_sent(progress, fields["name"], one), **fields
+        ).dataset_uuid
+    except KeyboardInterrupt:
+        print("Interrupted. The same command again goes on where this one was.", file=sys.stderr)
+        raise
 
 
-def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Every file of some paths, and what it is called in the dataset."""
-    from scray.client import files_below
+def _show_sent(progress: show.Progress, name: str, sent: Sent) -> None:
+    """Everything together; and on a terminal, where there are several files, each one while it is on its way."""
+    speed, eta = sent.speed_bytes_per_second, sent.eta_seconds
+    files = f"{sent.files_done} of {sent.files} files, " if sent.files > 1 else ""
+    left = f", {eta:.0f} s left" if eta is not None and sent.sent_bytes < sent.total_bytes else ""
+    note = f"{files}{size_text(sent.sent_bytes)} of {size_text(sent.total_bytes)}, {size_text(speed)}/s{left}"
+    progress.update(name, "uploading", 100 * sent.sent_bytes / max(sent.total_bytes, 1), note)
+    if sent.files > 1:
+        percent = 100 * sent.file_sent_bytes / max(sent.file_bytes, 1)
+        progress.detail(sent.file, "uploading", percent, size_text(sent.file_bytes))
 
-    for path in paths:
-        for file in files_below(path) if path.is_dir() else [path]:
-            yield file, file.relative_to(path.parent).as_posix()
 
-
-def follow(client: Client, identifier: str, name: str, progress: show.Progress) -> None:
+def follow(client: ScrayClient, identifier: str, name: str, progress: show.Progress) -> None:
     """Show a dataset's way until its end."""
     for found in client.watch(identifier):
         show_status(progress, name, found)
@@ -131,12 +128,6 @@ def show_status(progress: show.Progress, name: str, found: Mapping[str, Any]) ->
     note = f"{size_text(speed)}/s" + (f", {eta:.0f} s left" if eta else "") if converting and speed else ""
     percent = found["progress"] if found["progress"] or found["status"] == Status.DONE else None
     progress.update(name, found["stage"] if converting else found["status"], percent, note)
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _report(outcome: dict[str, Any], *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from cluster.commands_datasets import send, show_status
 from cluster.stack import StackRuns, running
 from cluster.state import Places, is_held
 from converters.verify import verify
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.errors import ScrayError
 from scray.sizes import size_text
 from scray.status import ENDS, Status, read_status
@@ -56,7 +56,7 @@ def main() -> int:
     print(f"starting database, Ray, API and driver on loopback; data in {DATA}", flush=True)
     with running(DATA) as state:
         print(f"ready after {time.monotonic() - began:.0f} s: {state.api} (dashboard {state.dashboard})", flush=True)
-        with Client(state.api, os.environ.get("SCRAY_API_TOKEN")) as client, show.Progress() as progress:
+        with ScrayClient(state.api, os.environ.get("SCRAY_API_TOKEN")) as client, show.Progress() as progress:
             samples = [upload(client, sensor, SAMPLES / name, progress) for sensor, name in KINDS]
             wait(client, samples, progress)
             rows = [row(client, sample, state.api, progress) for sample in samples]
@@ -67,13 +67,13 @@ def main() -> int:
     return 0 if good else 1
 
 
-def upload(client: Client, sensor: str, path: Path, progress: show.Progress) -> Sample:
+def upload(client: ScrayClient, sensor: str, path: Path, progress: show.Progress) -> Sample:
     """Send one sample through the HTTP API."""
     fields = {"sensor": sensor, "name": path.stem, "user_email": "demo@localhost"}
     return Sample(sensor, path, send(client, [path], fields, progress))
 
 
-def wait(client: Client, samples: list[Sample], progress: show.Progress) -> None:
+def wait(client: ScrayClient, samples: list[Sample], progress: show.Progress) -> None:
     """Until every dataset has ended, showing where each one is."""
     waiting = list(samples)
     while waiting:
@@ -85,7 +85,7 @@ def wait(client: Client, samples: list[Sample], progress: show.Progress) -> None
         time.sleep(POLL_SECONDS)
 
 
-def row(client: Client, sample: Sample, api: str, progress: show.Progress) -> list[str]:
+def row(client: ScrayClient, sample: Sample, api: str, progress: show.Progress) -> list[str]:
     """The line of the table for one dataset; verifies it."""
     document = client.dataset(sample.uuid)
     if read_status(document["status"]) is not Status.DONE:

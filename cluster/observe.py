@@ -50,9 +50,9 @@ def status(data: Path, api: str) -> dict[str, Any]:
 
 
 def _service(address: str) -> dict[str, Any]:
-    from scray.client import Client
+    from scray.client import ScrayClient
 
-    with Client(address, os.environ.get("SCRAY_API_TOKEN")) as client:
+    with ScrayClient(address, os.environ.get("SCRAY_API_TOKEN")) as client:
         health = client.health()
         counts = {str(status): client.count(status=str(status)) for status in COUNTED}
     return {"api": address, "health": health, "healthy": health["status"] == "healthy", "datasets": counts}

@@ -82,6 +82,13 @@ class Progress:
         else:
             self._line(name, stage, percent, note)
 
+    def detail(self, name: str, stage: str, percent: float, note: str = "") -> None:
+        """A part of a step: a bar of its own until it is whole, and nothing where there are no bars."""
+        if self.bars:
+            self.update(name, stage, percent, note)
+            if percent >= 100:
+                self.bars.remove_task(self.tasks.pop(name))
+
     def _line(self, name: str, stage: str, percent: float | None, note: str) -> None:
         """A line when the stage changes, and then every few seconds."""
         at, before = self.said.get(name, (0.0, ""))

@@ -10,6 +10,7 @@ class ScrayError(Exception):
 
     code: ClassVar[str] = "internal"
     transient: ClassVar[bool] = False
+    retry_after_seconds: float | None = None  # where a service said so: how long to wait before asking it again
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())

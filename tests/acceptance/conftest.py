@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.state import State
-from scray.client import Client
+from scray.client import ScrayClient
 from tests.drive_server import Drive, serving_drive
 from tests.ray_session import stack_in
 
@@ -48,6 +48,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive, profiles: Path
 
 
 @pytest.fixture
-def client(stack: State) -> Iterator[Client]:
-    with Client(stack.api) as client:
+def client(stack: State) -> Iterator[ScrayClient]:
+    with ScrayClient(stack.api) as client:
         yield client

@@ -11,7 +11,7 @@ import tifffile
 
 from cluster.state import State
 from converters.verify import verify
-from scray.client import Client
+from scray.client import ScrayClient
 from tests.formats import pattern
 from tests.trees import tree_digests
 
@@ -29,13 +29,13 @@ def image(seed: int) -> bytes:
     return out.getvalue()
 
 
-def send(client: Client, path: Path, sensor: str) -> str:
-    return client.upload_path(path, sensor=sensor, name=path.stem, user_email="a@example.org").dataset_uuid
+def send(client: ScrayClient, path: Path, sensor: str) -> str:
+    return client.upload(path, sensor=sensor, name=path.stem, user_email="a@example.org").dataset_uuid
 
 
 @pytest.mark.parametrize(("sensor", "shape"), [("TIFF", [2, 20, 30]), ("OTHER", [2, 20, 30])])
 def test_a_zip_becomes_a_dataset_and_stays(
-    stack: State, client: Client, tmp_path: Path, sensor: str, shape: list[int]
+    stack: State, client: ScrayClient, tmp_path: Path, sensor: str, shape: list[int]
 ) -> None:
     path = zipped(tmp_path / "scan.zip", {f"s/{n}.tif": image(n) for n in (10, 2)})
     uuid = send(client, path, sensor)
@@ -47,7 +47,7 @@ def test_a_zip_becomes_a_dataset_and_stays(
     assert not (data / "converted" / ".staging" / uuid).exists()
 
 
-def test_what_nobody_knows_is_kept_as_it_is(stack: State, client: Client, tmp_path: Path) -> None:
+def test_what_nobody_knows_is_kept_as_it_is(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("taken on Tuesday")
     uuid = send(client, path, "OTHER")
@@ -57,7 +57,7 @@ def test_what_nobody_knows_is_kept_as_it_is(stack: State, client: Client, tmp_pa
     assert (data / "converted" / uuid / "notes.txt").samefile(data / "upload" / uuid / "notes.txt")
 
 
-def test_a_hostile_zip_ends_with_unzip_error_and_its_code(stack: State, client: Client, tmp_path: Path) -> None:
+def test_a_hostile_zip_ends_with_unzip_error_and_its_code(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     before = {path.name for path in Path(stack.data).iterdir()}
     uuid = send(client, zipped(tmp_path / "evil.zip", {"../../evil": b"x"}), "TIFF")
     client.wait(uuid, 90)

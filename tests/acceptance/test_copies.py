@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 
 from cluster.state import State
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
 from tests.ray_session import until
@@ -27,12 +27,12 @@ def upload(stack: State, **fields: str) -> str:
     return str(answer.json()["dataset_uuid"])
 
 
-def publication(client: Client, uuid: str) -> dict[str, Any]:
+def publication(client: ScrayClient, uuid: str) -> dict[str, Any]:
     found: dict[str, Any] = client.dataset(uuid).get("publication", {})
     return found
 
 
-def test_a_result_is_copied_or_it_says_why_not(stack: State, client: Client, swift: Swift, profiles: Path) -> None:
+def test_a_result_is_copied_or_it_says_why_not(stack: State, client: ScrayClient, swift: Swift, profiles: Path) -> None:
     first = upload(stack)
     assert client.wait(first, 60)["status"] == "done"
     until(lambda: publication(client, first)["state"] == "failed", what="the refusal")

@@ -15,7 +15,7 @@ import pytest
 from cluster import head
 from cluster.state import State
 from converters.verify import verify
-from scray.client import Client
+from scray.client import ScrayClient
 from tests.acceptance.test_spine import PARTS, drivers, finished_bricks, many, result_of, send, staging_of
 from tests.ray_session import until
 
@@ -32,7 +32,7 @@ def alive(stack: State) -> dict[str, Any]:
     return next(one for one in drivers(stack) if one["alive"])
 
 
-def begin(stack: State, client: Client, folder: Path, seed: int) -> tuple[str, Path, dict[str, tuple[int, int]]]:
+def begin(stack: State, client: ScrayClient, folder: Path, seed: int) -> tuple[str, Path, dict[str, tuple[int, int]]]:
     """A conversion in the middle: its dataset, its source, and the bricks that are finished."""
     path, names = many(folder, seed)
     uuid = send(client, path, "HDF5", dataset=names, codec="small")
@@ -41,7 +41,7 @@ def begin(stack: State, client: Client, folder: Path, seed: int) -> tuple[str, P
     return uuid, path, finished_bricks(staging)
 
 
-def check(stack: State, client: Client, uuid: str, path: Path, before: dict[str, tuple[int, int]]) -> None:
+def check(stack: State, client: ScrayClient, uuid: str, path: Path, before: dict[str, tuple[int, int]]) -> None:
     """It ends well, and what was finished was not made again."""
     assert len(before) < PARTS, "the conversion was over too early"
     assert client.wait(uuid, 120)["status"] == "done"
@@ -52,7 +52,7 @@ def check(stack: State, client: Client, uuid: str, path: Path, before: dict[str,
     assert client.dataset(uuid)["attempt"] == 0
 
 
-def test_a_driver_that_hangs_is_replaced(stack: State, client: Client, tmp_path: Path) -> None:
+def test_a_driver_that_hangs_is_replaced(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     uuid, path, before = begin(stack, client, tmp_path, 3)
     hanging = alive(stack)
     os.kill(hanging["pid"], signal.SIGSTOP)
@@ -77,7 +77,9 @@ def newer(tmp_path: Path) -> Path:
     return folder
 
 
-def test_newer_code_takes_over_what_is_under_way(stack: State, client: Client, tmp_path: Path, newer: Path) -> None:
+def test_newer_code_takes_over_what_is_under_way(
+    stack: State, client: ScrayClient, tmp_path: Path, newer: Path
+) -> None:
     uuid, path, before = begin(stack, client, tmp_path, 4)
     old = alive(stack)
     environment = head.environment(dict(os.environ), Path(stack.token_file))

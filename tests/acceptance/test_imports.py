@@ -18,7 +18,7 @@ from cluster.children import MARK
 from cluster.state import State
 from converters.verify import verify
 from scray.catalog import connect
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
 from tests.drive_server import Drive
@@ -80,7 +80,7 @@ def left_over(stack: State, uuid: str) -> bool:
     return (Path(stack.data) / "upload" / ".importing" / uuid).exists()
 
 
-def test_a_file_at_an_address_becomes_a_dataset(stack: State, client: Client, web: Web) -> None:
+def test_a_file_at_an_address_becomes_a_dataset(stack: State, client: ScrayClient, web: Web) -> None:
     web.put("/img3d.tif", (SAMPLES / "img3d.tif").read_bytes())
     begun = started(stack, "url", {"url": web.url(f"/img3d.tif?token={TOKEN}")})
     uuid = begun["dataset_uuid"]
@@ -93,7 +93,7 @@ def test_a_file_at_an_address_becomes_a_dataset(stack: State, client: Client, we
     assert not left_over(stack, uuid)
 
 
-def test_nobody_reads_a_secret(stack: State, client: Client, web: Web) -> None:
+def test_nobody_reads_a_secret(stack: State, client: ScrayClient, web: Web) -> None:
     """While the import is under way and after it: not in the database, the logs, Ray's state or any answer."""
     held, go = threading.Event(), threading.Event()
     page = web.put("/held.tif", os.urandom(3 * RANGE_BYTES))
@@ -135,7 +135,7 @@ def everything_told(stack: State, begun: dict[str, Any]) -> Iterator[tuple[str, 
         yield f"ray {kind}", answer.content
 
 
-def test_a_bucket_becomes_a_dataset_and_nobody_reads_its_key(stack: State, client: Client, swift: Swift) -> None:
+def test_a_bucket_becomes_a_dataset_and_nobody_reads_its_key(stack: State, client: ScrayClient, swift: Swift) -> None:
     keys = {"access_key_id": KEY, "secret_access_key": SECRET, "endpoint_url": swift.url}
     store = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(allowed_addresses=("127.0.0.1",)))
     store.create_bucket(Bucket="samples")
@@ -160,7 +160,7 @@ def test_a_bucket_becomes_a_dataset_and_nobody_reads_its_key(stack: State, clien
     until(lambda: job(stack, large["job_id"])["status"] == "completed", what="the large import")
 
 
-def test_a_folder_of_google_drive(stack: State, client: Client, drive: Drive) -> None:
+def test_a_folder_of_google_drive(stack: State, client: ScrayClient, drive: Drive) -> None:
     top = drive.folder("run")
     drive.put("img3d.tif", (SAMPLES / "img3d.tif").read_bytes(), top)
     drive.put("survey", parent=top, kind="application/vnd.google-apps.form")
@@ -176,7 +176,7 @@ def test_a_folder_of_google_drive(stack: State, client: Client, drive: Drive) ->
     assert [name for name, text in texts if secret in text] == []
 
 
-def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, client: Client, web: Web) -> None:
+def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, client: ScrayClient, web: Web) -> None:
     content = os.urandom(7 * RANGE_BYTES + 12_345)
     page = web.put("/large.bin", content)
     gate = threading.Semaphore(4)  # the probe and three ranges
@@ -210,7 +210,7 @@ def kill_driver(stack: State) -> None:
     raise AssertionError("there is no driver")
 
 
-def test_what_cannot_be_fetched_says_why(stack: State, client: Client, web: Web) -> None:
+def test_what_cannot_be_fetched_says_why(stack: State, client: ScrayClient, web: Web) -> None:
     web.put("/closed", status=403)
     for url, code in {
         web.url("/missing"): "source-not-found",
@@ -226,7 +226,7 @@ def test_what_cannot_be_fetched_says_why(stack: State, client: Client, web: Web)
         assert not left_over(stack, begun["dataset_uuid"])
 
 
-def test_a_link_is_kept_and_nothing_fetched(stack: State, client: Client, web: Web) -> None:
+def test_a_link_is_kept_and_nothing_fetched(stack: State, client: ScrayClient, web: Web) -> None:
     web.asked.clear()
     url = web.url("/mod_visus?dataset=x")
     begun = started(stack, "url", {"url": url, "link_only": True}, sensor="IDX")
@@ -235,7 +235,7 @@ def test_a_link_is_kept_and_nothing_fetched(stack: State, client: Client, web: W
     assert web.asked == []
 
 
-def test_an_import_can_be_cancelled(stack: State, client: Client, web: Web) -> None:
+def test_an_import_can_be_cancelled(stack: State, client: ScrayClient, web: Web) -> None:
     go = threading.Event()
     page = web.put("/slow.bin", os.urandom(1000))
     page.before = lambda: go.wait(60)
@@ -249,7 +249,7 @@ def test_an_import_can_be_cancelled(stack: State, client: Client, web: Web) -> N
     until(lambda: not left_over(stack, begun["dataset_uuid"]), what="clearing up")
 
 
-def test_a_file_of_the_server(stack: State, client: Client) -> None:
+def test_a_file_of_the_server(stack: State, client: ScrayClient) -> None:
     form = {**FIELDS, "file_path": str(SAMPLES / "img3d.tif"), "original_filename": "mine.tif", "convert": "True"}
     answer = httpx.post(f"{stack.api}/api/upload/upload-path", data=form, trust_env=False)
     assert answer.status_code == 200, answer.text
@@ -266,7 +266,7 @@ def test_a_file_of_the_server(stack: State, client: Client) -> None:
         assert (answer.status_code, says in answer.json()["detail"]) == (status, True), answer.text
 
 
-def test_a_folder_of_the_server(stack: State, client: Client) -> None:
+def test_a_folder_of_the_server(stack: State, client: ScrayClient) -> None:
     begun = started(stack, "path", {"path": str(SAMPLES / "cat_rgb")}, sensor="IDX")
     assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
     files = {str(p.relative_to(SAMPLES / "cat_rgb")) for p in (SAMPLES / "cat_rgb").rglob("*") if p.is_file()}

@@ -15,7 +15,7 @@ import pytest
 from cluster.state import State
 from converters.verify import verify
 from scray.catalog import Catalog, connect
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.settings import Settings
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "data" / "img3d.tif"
@@ -55,7 +55,7 @@ def database_of(stack: State) -> Any:
     return connect(stack.mongo, Settings().db_name)
 
 
-def test_a_file_in_chunks_becomes_a_verified_dataset(stack: State, client: Client) -> None:
+def test_a_file_in_chunks_becomes_a_verified_dataset(stack: State, client: ScrayClient) -> None:
     upload_id, uuid = sent(stack, SAMPLE.read_bytes())
     complete(stack, upload_id)
     assert client.wait(uuid, 90)["status"] == "done"
@@ -67,7 +67,7 @@ def test_a_file_in_chunks_becomes_a_verified_dataset(stack: State, client: Clien
     assert (record["checked"], record["whole"]) == (True, "same")
 
 
-def test_a_chunk_that_differs_on_the_disk_is_named_and_may_be_sent_again(stack: State, client: Client) -> None:
+def test_a_chunk_that_differs_on_the_disk_is_named_and_may_be_sent_again(stack: State, client: ScrayClient) -> None:
     content = SAMPLE.read_bytes()
     upload_id, uuid = sent(stack, content)
     part = Path(stack.data) / "upload" / ".incoming" / f"{upload_id}.part"
@@ -89,7 +89,7 @@ def test_a_chunk_that_differs_on_the_disk_is_named_and_may_be_sent_again(stack: 
 
 @pytest.mark.parametrize("convert", [True, False])
 def test_a_file_that_was_changed_while_it_was_sent_is_not_published(
-    stack: State, client: Client, convert: bool
+    stack: State, client: ScrayClient, convert: bool
 ) -> None:
     upload_id, uuid = sent(stack, SAMPLE.read_bytes(), file_hash="0" * 64, convert=convert)
     complete(stack, upload_id)
@@ -102,7 +102,7 @@ def test_a_file_that_was_changed_while_it_was_sent_is_not_published(
     assert httpx.get(f"{stack.api}/api/upload/large/status/{upload_id}").json()["is_complete"] is True
 
 
-def test_without_conversion_a_checked_file_is_done(stack: State, client: Client) -> None:
+def test_without_conversion_a_checked_file_is_done(stack: State, client: ScrayClient) -> None:
     content = os.urandom(5 * CHUNK + 1)
     upload_id, uuid = sent(stack, content, convert=False, dataset_identifier=str(uuid4()))
     complete(stack, upload_id)
@@ -110,7 +110,7 @@ def test_without_conversion_a_checked_file_is_done(stack: State, client: Client)
     assert client.job(upload_id)["status"] == "completed"
 
 
-def test_a_killed_driver_goes_on_with_the_check(stack: State, client: Client) -> None:
+def test_a_killed_driver_goes_on_with_the_check(stack: State, client: ScrayClient) -> None:
     upload_id, uuid = sent(stack, SAMPLE.read_bytes())
     driver = next(one for one in drivers_of(stack) if one["alive"])
     complete(stack, upload_id)

@@ -9,15 +9,15 @@ import numpy as np
 
 from cluster.state import State
 from converters.verify import verify
-from scray.client import Client
+from scray.client import ScrayClient
 from tests.formats import pattern
 
 
-def test_a_scan_gets_its_memory_map(stack: State, client: Client, tmp_path: Path) -> None:
+def test_a_scan_gets_its_memory_map(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     array = pattern((5, 6, 20, 30), "<u2", 3)
     with h5py.File(tmp_path / "scan.nxs", "w") as file:
         file.create_dataset("entry/data/PIL11", data=array, chunks=(2, 3, 20, 16), compression="gzip")
-    sent = client.upload_path(tmp_path / "scan.nxs", sensor="4D_NEXUS", name="scan", user_email="a@example.org")
+    sent = client.upload(tmp_path / "scan.nxs", sensor="4D_NEXUS", name="scan", user_email="a@example.org")
     uuid = sent.dataset_uuid
     assert client.wait(uuid, 90)["status"] == "done"
     upload, result = Path(stack.data) / "upload" / uuid, Path(stack.data) / "converted" / uuid

@@ -16,7 +16,7 @@ import pytest
 
 from cluster.children import marked
 from cluster.state import State
-from scray.client import Client
+from scray.client import ScrayClient
 from tests.acceptance.test_driver import alive, begin, check
 from tests.acceptance.test_spine import SAMPLES, drivers, many, result_of, send, staging_of
 from tests.ray_session import until
@@ -54,12 +54,12 @@ def at_rest(stack: State) -> bool:
         return False
 
 
-def is_given_back(client: Client, uuid: str) -> bool:
+def is_given_back(client: ScrayClient, uuid: str) -> bool:
     return bool(client.dataset(uuid)["status"] == "conversion queued")
 
 
 def test_a_drain_gives_everything_back_within_10_s_and_a_resume_goes_on(
-    stack: State, client: Client, tmp_path: Path
+    stack: State, client: ScrayClient, tmp_path: Path
 ) -> None:
     uuid, path, before = begin(stack, client, tmp_path, 11)
     code, found = scray(stack, "drain", "--wait", "10")
@@ -76,7 +76,7 @@ def test_a_drain_gives_everything_back_within_10_s_and_a_resume_goes_on(
 
 @pytest.mark.parametrize("who", ["the watchdog", "the actor"])
 def test_a_driver_that_is_told_to_end_gives_its_work_back_within_10_s(
-    who: str, stack: State, client: Client, tmp_path: Path
+    who: str, stack: State, client: ScrayClient, tmp_path: Path
 ) -> None:
     uuid, path, before = begin(stack, client, tmp_path, 12)
     watchdog = next(p for p in marked(stack.id) if "cluster.driver" in p.cmdline())
@@ -100,7 +100,7 @@ def lease(stack: State, uuid: str) -> str | None:
     return found["lease"]["token"] if found["lease"] else None
 
 
-def test_a_cancel_frees_cpus_and_space_within_15_s(stack: State, client: Client, tmp_path: Path) -> None:
+def test_a_cancel_frees_cpus_and_space_within_15_s(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     path, names = many(tmp_path, 13)
     uuid = send(client, path, "HDF5", dataset=names, codec="small")
     staging = staging_of(stack, uuid)
@@ -119,7 +119,7 @@ def test_a_cancel_frees_cpus_and_space_within_15_s(stack: State, client: Client,
     assert scray(stack, "retry", "no such dataset")[1]["error"]["code"] == "not-found"
 
 
-def test_the_driver_is_submitted_once_and_its_folder_is_small(stack: State, client: Client) -> None:
+def test_the_driver_is_submitted_once_and_its_folder_is_small(stack: State, client: ScrayClient) -> None:
     code, first = scray(stack, "submit")
     assert (code, first["new"]) == (0, True), first
     code, second = scray(stack, "submit")

@@ -17,7 +17,7 @@ import pytest
 from cluster.state import Places, State
 from converters.verify import verify
 from scray.catalog import Catalog, connect
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.errors import EmptyInput
 from scray.manifest import MANIFEST, Manifest
 from scray.settings import Settings
@@ -29,8 +29,8 @@ PARTS = 48
 BROKEN = {"bad-input", "truncated-input"}
 
 
-def send(client: Client, path: Path, sensor: str, **parameters: Any) -> str:
-    return client.upload_path(
+def send(client: ScrayClient, path: Path, sensor: str, **parameters: Any) -> str:
+    return client.upload(
         path, sensor=sensor, name=path.stem, user_email="a@example.org", parameters=parameters
     ).dataset_uuid
 
@@ -53,7 +53,7 @@ def staging_of(stack: State, uuid: str) -> Path:
         ("cat_rgb", "IDX"),
     ],
 )
-def test_an_upload_becomes_a_verified_dataset(stack: State, client: Client, name: str, sensor: str) -> None:
+def test_an_upload_becomes_a_verified_dataset(stack: State, client: ScrayClient, name: str, sensor: str) -> None:
     uuid = send(client, SAMPLES / name, sensor)
     assert client.wait(uuid, 90)["status"] == "done"
     assert verify(result_of(stack, uuid), SAMPLES / name) == []
@@ -74,7 +74,7 @@ def test_an_upload_becomes_a_verified_dataset(stack: State, client: Client, name
     ids=["no picture", "no table", "truncated TIFF", "truncated HDF5"],
 )
 def test_broken_input_ends_with_a_code_and_a_sentence_and_the_next_goes_on(
-    stack: State, client: Client, tmp_path: Path, content: bytes, sensor: str, codes: set[str]
+    stack: State, client: ScrayClient, tmp_path: Path, content: bytes, sensor: str, codes: set[str]
 ) -> None:
     broken = tmp_path / "broken.dat"
     broken.write_bytes(content)
@@ -89,7 +89,7 @@ def test_broken_input_ends_with_a_code_and_a_sentence_and_the_next_goes_on(
     assert client.wait(follower, 60)["status"] == "done"
 
 
-def test_an_empty_file_is_refused_at_the_door(client: Client, tmp_path: Path) -> None:
+def test_an_empty_file_is_refused_at_the_door(client: ScrayClient, tmp_path: Path) -> None:
     (tmp_path / "empty.tif").touch()
     with pytest.raises(EmptyInput):
         send(client, tmp_path / "empty.tif", "TIFF")
@@ -121,7 +121,7 @@ def drivers(stack: State) -> list[dict[str, Any]]:
         return Catalog(database).drivers()
 
 
-def test_killing_the_driver_in_the_middle_costs_only_time(stack: State, client: Client, tmp_path: Path) -> None:
+def test_killing_the_driver_in_the_middle_costs_only_time(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     path, names = many(tmp_path, 1)
     uuid = send(client, path, "HDF5", dataset=names, codec="small")
     staging = staging_of(stack, uuid)
@@ -138,7 +138,7 @@ def test_killing_the_driver_in_the_middle_costs_only_time(stack: State, client: 
     until(lambda: any(one["alive"] and one["pid"] != driver["pid"] for one in drivers(stack)), 30, "the new driver")
 
 
-def test_a_cancelled_conversion_stops_and_leaves_nothing(stack: State, client: Client, tmp_path: Path) -> None:
+def test_a_cancelled_conversion_stops_and_leaves_nothing(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     path, names = many(tmp_path, 2)
     uuid = send(client, path, "HDF5", dataset=names, codec="small")
     staging = staging_of(stack, uuid)
@@ -149,7 +149,9 @@ def test_a_cancelled_conversion_stops_and_leaves_nothing(stack: State, client: C
     assert not result_of(stack, uuid).exists()
 
 
-def test_converting_again_gives_the_same_bytes_and_other_parameters_replace_them(stack: State, client: Client) -> None:
+def test_converting_again_gives_the_same_bytes_and_other_parameters_replace_them(
+    stack: State, client: ScrayClient
+) -> None:
     uuid = send(client, SAMPLES / "img3d.tif", "TIFF")
     assert client.wait(uuid, 60)["status"] == "done"
     manifest = (result_of(stack, uuid) / MANIFEST).read_bytes()

@@ -26,7 +26,7 @@ from converters.prepare import Job
 from converters.run import Serial
 from converters.verify import verify
 from scray.catalog import Catalog, connect
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.settings import Settings
 from tests.chaos.hosts import SWITCH, Host, make_switch, switched_on
 from tests.ray_session import until
@@ -72,7 +72,8 @@ class Cluster:
             "SCRAY_CODEC": "small",
         }
         (self.folder / "scray.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SCRAY_", "MONGO_"))}
+        others = ("RAY_", "SCRAY_", "MONGO_", "TMPDIR")  # Ray would share its folder there with the other machines
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         found = {**kept, **head.environment({}, token), **QUICK, "SCRAY_ENV_FILE": str(self.folder / "scray.env")}
         del found["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # that one refuses further nodes
         return found
@@ -141,10 +142,11 @@ def work(cluster: Cluster, source: Path) -> dict[str, Any]:
     """Convert, switching the head off in the middle."""
     settings = Settings(_env_file=cluster.environment["SCRAY_ENV_FILE"])  # type: ignore[call-arg]
     database = connect(settings.mongo_url, settings.db_name)
-    with database.client, Client(API) as client:
+    with database.client, ScrayClient(API) as client:
         catalog = Catalog(database)
-        until(lambda: len(notes(cluster)) == 0 and bool(alive(catalog)), 120, "the driver")
-        uuid = client.upload_path(
+        until(lambda: all(has_joined(cluster, host) for host in cluster.hosts), 120, "the start of every node")
+        until(lambda: bool(alive(catalog)), 120, "the driver")
+        uuid = client.upload(
             source, sensor="HDF5", name="many", user_email="a@example.org", parameters={"dataset": names()}
         ).dataset_uuid
         staging = cluster.data / "converted" / ".staging" / uuid
@@ -166,6 +168,10 @@ def work(cluster: Cluster, source: Path) -> dict[str, Any]:
         "done_again": sum(after.get(name) != value for name, value in before.items()),
         "noted": sorted(notes(cluster)),
     }
+
+
+def has_joined(cluster: Cluster, host: Host) -> bool:
+    return "runtime started" in (cluster.folder / f"{host.name}.log").read_text()
 
 
 def names() -> str:

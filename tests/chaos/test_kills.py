@@ -24,7 +24,7 @@ from cluster.children import MARK, marked
 from cluster.environment import for_child
 from cluster.state import State
 from scray.catalog import Catalog, connect
-from scray.client import Client
+from scray.client import ScrayClient
 from scray.crash import FOLDER, POINTS
 from scray.settings import Settings
 from tests.chaos.killer import Killer, Node, Orders
@@ -95,12 +95,12 @@ def database_of(stack: State) -> Iterator[Database[dict[str, Any]]]:
         yield database
 
 
-def send_all(client: Client, sources: list[Source]) -> list[Sent]:
+def send_all(client: ScrayClient, sources: list[Source]) -> list[Sent]:
     """Each goes from this disk as it has arrived."""
     sent = []
     for source in sources:
         form: dict[str, Any] = {"sensor": source.sensor, "name": source.path.stem, "user_email": "chaos@example.org"}
-        sent.append(Sent(client.upload_path(source.path, **form, parameters=source.parameters).dataset_uuid, source))
+        sent.append(Sent(client.upload(source.path, **form, parameters=source.parameters).dataset_uuid, source))
         source.path.unlink()
     return sent
 
@@ -156,7 +156,7 @@ def convert_all(
     stack: State, database: Database[dict[str, Any]], killer: Killer, sources: list[Source], form: Form
 ) -> list[Sent]:
     """Send everything, kill meanwhile, wait until every dataset has ended."""
-    with Client(stack.api) as client, ThreadPoolExecutor(1) as pool:
+    with ScrayClient(stack.api) as client, ThreadPoolExecutor(1) as pool:
         killer.database_died = time.monotonic()  # uploads come first
         all_sent = threading.Event()
 

@@ -21,7 +21,7 @@ from cluster import embedded
 from cluster.stack import succeeds
 from converters.verify import verify
 from scray.catalog import Catalog, connect
-from scray.client import Client
+from scray.client import ScrayClient
 from tests.ray_session import until
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +74,8 @@ def submit(*entry: str) -> list[str]:
 
 def convert(folder: Path) -> str:
     """An upload through the API, converted by the driver that the job started; `done` when it equals its source."""
-    with Client(API) as client:
-        upload = client.upload_path(SAMPLE, sensor="TIFF", name="readme", user_email="a@example.org")
+    with ScrayClient(API) as client:
+        upload = client.upload(SAMPLE, sensor="TIFF", name="readme", user_email="a@example.org")
         status = str(client.wait(upload.dataset_uuid, 60)["status"])
     return status if not verify(folder / "data" / "converted" / upload.dataset_uuid, SAMPLE) else "differs"
 

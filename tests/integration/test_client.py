@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from typer.testing import CliRunner
 
 from cluster.commands import app
-from scray.client import Client
+from scray.client import Progress, ScrayClient
 from scray.errors import (
     BadInput,
     Conflict,
@@ -44,8 +44,8 @@ def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: py
 
 
 @pytest.fixture
-def client(api: Api) -> Iterator[Client]:
-    with Client(api.url, TOKEN) as found:
+def client(api: Api) -> Iterator[ScrayClient]:
+    with ScrayClient(api.url, TOKEN) as found:
         yield found
 
 
@@ -56,16 +56,16 @@ def scan(tmp_path: Path) -> Path:
     return path
 
 
-def send(client: Client, path: Path, **fields: Any) -> str:
-    return client.upload_path(path, sensor="TIFF", name="scan", user_email=EMAIL, **fields).dataset_uuid
+def send(client: ScrayClient, path: Path, **fields: Any) -> str:
+    return client.upload(path, sensor="TIFF", name="scan", user_email=EMAIL, **fields).dataset_uuid
 
 
-def test_a_file_arrives_with_its_parameters_and_progress(client: Client, api: Api, scan: Path) -> None:
-    seen: list[int] = []
-    upload = client.upload_path(
+def test_a_file_arrives_with_its_parameters_and_progress(client: ScrayClient, api: Api, scan: Path) -> None:
+    seen: list[Progress] = []
+    upload = client.upload(
         scan, sensor="TIFF", name="scan", user_email=EMAIL, parameters={"Xs": "x"}, on_progress=seen.append, tags="a,b"
     )
-    assert (sum(seen), upload.size_bytes, upload.job_ids) == (512_000, 512_000, (upload.job_id,))
+    assert (seen[-1].sent_bytes, upload.size_bytes, upload.job_ids) == (512_000, 512_000, (upload.job_id,))
     row = api.row(upload.dataset_uuid)
     assert (row["conversion_parameters"], row["tags"], row["status"]) == ({"Xs": "x"}, ["a", "b"], "conversion queued")
     assert (api.data / "upload" / upload.dataset_uuid / "scan.tif").read_bytes() == scan.read_bytes()
@@ -74,25 +74,25 @@ def test_a_file_arrives_with_its_parameters_and_progress(client: Client, api: Ap
     assert upload.dataset_uuid in {found["uuid"] for found in client.datasets(user_email=EMAIL)}
 
 
-def test_a_folder_is_one_dataset(client: Client, api: Api, tmp_path: Path) -> None:
+def test_a_folder_is_one_dataset(client: ScrayClient, api: Api, tmp_path: Path) -> None:
     tree = {"b.tif": b"1", "sub/a.tif": b"2", "sub/deep/a.tif": b"3"}
     for name, content in {**tree, ".hidden": b"x", "sub/.git/config": b"x", "empty.tif": b""}.items():
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-    upload = client.upload_path(tmp_path / "folder", sensor="TIFF", name="stack", user_email=EMAIL)
+    upload = client.upload(tmp_path / "folder", sensor="TIFF", name="stack", user_email=EMAIL)
     assert (len(upload.job_ids), upload.size_bytes) == (3, 3)
     root = api.data / "upload" / upload.dataset_uuid
     assert {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.tif")} == tree
     assert api.row(upload.dataset_uuid)["file_count"] == 3
 
 
-def test_an_empty_folder_is_refused(client: Client, tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused(client: ScrayClient, tmp_path: Path) -> None:
     with pytest.raises(EmptyInput):
         send(client, tmp_path)
 
 
-def test_following_a_dataset_to_its_end(client: Client, api: Api, scan: Path) -> None:
+def test_following_a_dataset_to_its_end(client: ScrayClient, api: Api, scan: Path) -> None:
     uuid = send(client, scan)
     queue = Queue(api.database)
     seen: list[str] = []
@@ -118,7 +118,7 @@ def test_a_restart_of_the_service_is_sat_out(
     database = mongo[f"test_{uuid4().hex[:12]}"]
     with ExitStack() as stack:
         with serving(mongo_url, database, tmp_path / "data") as first:
-            client = stack.enter_context(Client(first.url))
+            client = stack.enter_context(ScrayClient(first.url))
             uuid = send(client, scan)
             statuses = client.watch(uuid, 60)
             assert next(statuses)["status"] == "conversion queued"
@@ -129,39 +129,39 @@ def test_a_restart_of_the_service_is_sat_out(
     mongo.drop_database(database.name)
 
 
-def test_waiting_ends(client: Client, scan: Path) -> None:
+def test_waiting_ends(client: ScrayClient, scan: Path) -> None:
     uuid = send(client, scan)
     with pytest.raises(TimedOut, match="conversion queued"):
         client.wait(uuid, timeout_seconds=0.1)
 
 
-def test_errors_are_those_of_the_service(client: Client, api: Api, scan: Path) -> None:
+def test_errors_are_those_of_the_service(client: ScrayClient, api: Api, scan: Path) -> None:
     with pytest.raises(NotFound, match="Dataset not found: nothing"):
         client.status("nothing")
     with pytest.raises(InvalidField, match="sensor"):
-        client.upload_path(scan, sensor="X-RAY", name="scan", user_email=EMAIL)
+        client.upload(scan, sensor="X-RAY", name="scan", user_email=EMAIL)
     uuid = send(client, scan)
     with pytest.raises(Conflict):
         client.convert(uuid)
-    with Client(api.url) as stranger, pytest.raises(Unauthorised):
+    with ScrayClient(api.url) as stranger, pytest.raises(Unauthorised):
         stranger.datasets()
 
 
 def test_no_service() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with Client(f"http://127.0.0.1:{port}") as client, pytest.raises(Unreachable, match=str(port)):
+    with ScrayClient(f"http://127.0.0.1:{port}") as client, pytest.raises(Unreachable, match=str(port)):
         client.health()
 
 
-def test_health_and_other_answers(client: Client) -> None:
+def test_health_and_other_answers(client: ScrayClient) -> None:
     assert client.health()["database"] == "ok"
     with pytest.raises(ServiceError, match="is it a scray service"):
-        client._ask("GET", "/docs")
+        client._run(client._inner._wire.ask("GET", "/docs"))
 
 
 def test_the_command_says_whether_there_is_anything_to_cancel(
-    api: Api, client: Client, scan: Path, monkeypatch: pytest.MonkeyPatch
+    api: Api, client: ScrayClient, scan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCRAY_API_TOKEN", TOKEN)
     waits, kept = send(client, scan), send(client, scan, convert=False)

@@ -1,0 +1,13 @@
+"""The Python client: send files, follow them, cancel them. It needs nothing but httpx.
+
+client = ScrayClient("http://127.0.0.1:8000")
+upload = client.upload(Path("scan.tif"), sensor="TIFF", name="scan", user_email="a@b.org")
+print(client.wait(upload.dataset_uuid)["status"])
+"""
+
+from scray.client.aio import AsyncScrayClient
+from scray.client.blocking import ScrayClient
+from scray.client.progress import Progress
+from scray.client.sending import Manner, Upload
+
+__all__ = ["AsyncScrayClient", "Manner", "Progress", "ScrayClient", "Upload"]

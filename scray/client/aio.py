@@ -1,0 +1,189 @@
+"""The client for programs that use asyncio; the other one is a face of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from scray.client.diary import Diary, diary_path
+from scray.client.local import find_files
+from scray.client.progress import Meter, Report
+from scray.client.sending import Manner, Sending, Upload
+from scray.client.wire import Wire, segment
+from scray.errors import TimedOut, Unreachable
+from scray.status import ENDS, read_status
+
+POLL_SECONDS = 0.5
+SLOWEST_POLL_SECONDS = 5.0
+OUTAGES = 20  # times POLL_SECONDS: how long a restart of the service may take
+STALL_SECONDS = 60.0
+
+
+class AsyncScrayClient:
+    """A connection to a scray service, used as a context manager.
+
+    Raises the error the service names by its code, ServiceError for other answers, Unreachable for none; at once
+    BadParameter for what is no address of a service. Uploads go on by themselves when a connection breaks.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        manner: Manner = Manner(),
+        stall_seconds: float = STALL_SECONDS,
+        state_folder: Path | None = None,
+    ) -> None:
+        self._wire = Wire(base_url, token, stall_seconds)
+        self._manner = manner
+        self._state_folder = state_folder
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._wire.close()
+
+    # --- sending -----------------------------------------------------------------------------------
+
+    async def upload(
+        self,
+        paths: Path | Sequence[Path],
+        *,
+        sensor: str,
+        name: str,
+        user_email: str,
+        parameters: Mapping[str, Any] | None = None,
+        on_progress: Report | None = None,
+        resume: bool = True,
+        **fields: str | bool | None,
+    ) -> Upload:
+        """Send a file, a folder, or several of both as one dataset; paths below a folder are kept.
+
+        Of a folder, hidden and empty files are left out. `fields` are further form fields (tags, folder, convert, …).
+        The same call after a crash, of this process or the service, goes on where it was: what has been acknowledged is
+        not sent again, unless `resume` is false. Raises EmptyInput when there is no file, SourceChanged when a file
+        changes meanwhile, Conflict when another process is sending the same.
+        """
+        form: dict[str, Any] = {**fields, "user_email": user_email, "dataset_name": name, "sensor": sensor}
+        if parameters:
+            form["conversion_parameters"] = json.dumps(dict(parameters))
+        files = await asyncio.to_thread(find_files, paths)
+        meter = Meter({file.relative: file.size_bytes for file in files}, on_progress)
+        several = [paths] if isinstance(paths, Path) else paths
+        path = diary_path(self._wire.base_url, form, several, self._state_folder)
+        with Diary(path, fresh=not resume) as diary:
+            return await Sending(self._wire, form, diary, meter, self._manner).run(files)
+
+    async def import_url(self, url: str, *, link_only: bool = False, **fields: Any) -> Upload:
+        """Let the service fetch what is at an address; or only remember it. `fields` as for `upload`."""
+        return await self._import("url", {"url": url, "link_only": link_only}, fields)
+
+    async def import_s3(
+        self, bucket: str, key: str, *, source: Mapping[str, Any] | None = None, **fields: Any
+    ) -> Upload:
+        """Let the service fetch an object, or all below a prefix that ends in `/`. `source` says with which rights
+        (access_key_id and secret_access_key, profile, or anonymous) and from where (endpoint_url, region).
+        """
+        return await self._import("s3", {"bucket_name": bucket, "object_key": key, **(source or {})}, fields)
+
+    async def import_drive(self, file: str, service_account: str | Path, **fields: Any) -> Upload:
+        """Let the service fetch a file or folder (its id or link) of Google Drive by a service account's key."""
+        account = service_account.read_text() if isinstance(service_account, Path) else service_account
+        where = "folder_link" if "/folders/" in file else "file_id"
+        return await self._import("google_drive", {where: file, "service_account_file": account}, fields)
+
+    async def _import(self, source_type: str, config: Mapping[str, Any], fields: Mapping[str, Any]) -> Upload:
+        form = {("dataset_name" if name == "name" else name): value for name, value in fields.items()}
+        form["conversion_parameters"] = form.pop("parameters", None) or {}
+        asked = {**form, "source_type": source_type, "source_config": dict(config)}
+        reply = await self._wire.ask("POST", "/api/upload/initiate", json=asked)
+        return Upload(reply["dataset_uuid"], (reply["job_id"],), 0)
+
+    # --- following ---------------------------------------------------------------------------------
+
+    async def job(self, job_id: str) -> dict[str, Any]:
+        """One job: status, progress, speed, and the error if it failed."""
+        return await self._wire.ask("GET", f"/api/upload/status/{segment(job_id)}")
+
+    async def jobs(self, user_email: str, **conditions: str | int) -> list[dict[str, Any]]:
+        """One page of a user's jobs, the last touched first; conditions are `status`, `limit` and `offset`."""
+        asked = {"user_id": user_email, **conditions}
+        found: list[dict[str, Any]] = (await self._wire.ask("GET", "/api/upload/jobs", params=asked))["jobs"]
+        return found
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job, or by `upload_<uuid>` a dataset."""
+        await self._wire.ask("POST", f"/api/upload/cancel/{segment(job_id)}")
+
+    async def status(self, identifier: str) -> dict[str, Any]:
+        """Where a dataset (uuid, id, slug or name) is on its way."""
+        return await self._wire.ask("GET", f"/api/v1/datasets/{segment(identifier)}/status")
+
+    async def dataset(self, identifier: str) -> dict[str, Any]:
+        """The document of a dataset."""
+        found: dict[str, Any] = (await self._wire.ask("GET", f"/api/v1/datasets/{segment(identifier)}"))["dataset"]
+        return found
+
+    async def datasets(self, **conditions: str | int | bool) -> list[dict[str, Any]]:
+        """One page of datasets; conditions are those of `GET /api/v1/datasets` (user_email, limit, …)."""
+        found: list[dict[str, Any]] = (await self._wire.ask("GET", "/api/v1/datasets", params=conditions))["datasets"]
+        return found
+
+    async def count(self, **conditions: str | int | bool) -> int:
+        """How many datasets fit the conditions."""
+        return int((await self._wire.ask("GET", "/api/v1/datasets", params={**conditions, "limit": 1}))["total"])
+
+    async def convert(self, identifier: str) -> dict[str, Any]:
+        """Queue a dataset that has ended for conversion."""
+        return await self._wire.ask("POST", f"/api/v1/datasets/{segment(identifier)}/convert")
+
+    async def health(self) -> dict[str, Any]:
+        """What works and what does not; raises when uploads cannot be received."""
+        return await self._wire.ask("GET", "/health")
+
+    async def watch(self, identifier: str, timeout_seconds: float | None = None) -> AsyncIterator[dict[str, Any]]:
+        """The status of a dataset each time it changed, until it has ended.
+
+        A service that cannot be reached is asked again for a while. Raises TimedOut.
+        """
+        end = time.monotonic() + (timeout_seconds if timeout_seconds is not None else float("inf"))
+        last: dict[str, Any] = {}
+        pause = POLL_SECONDS
+        while True:
+            found = await self._patient_status(identifier)
+            if found != last:
+                yield found
+                last, pause = found, POLL_SECONDS
+            if read_status(found["status"]) in ENDS:
+                return
+            if time.monotonic() > end:
+                raise TimedOut(f"The dataset is still '{found['status']}' after {timeout_seconds:g} seconds.")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.2, SLOWEST_POLL_SECONDS)
+
+    async def wait(self, identifier: str, timeout_seconds: float | None = None) -> dict[str, Any]:
+        """The status a dataset ends with. Raises TimedOut."""
+        last: dict[str, Any] = {}
+        async for found in self.watch(identifier, timeout_seconds):
+            last = found
+        return last
+
+    async def _patient_status(self, identifier: str) -> dict[str, Any]:
+        for _ in range(OUTAGES):
+            try:
+                return await self.status(identifier)
+            except Unreachable:
+                await asyncio.sleep(POLL_SECONDS)
+        return await self.status(identifier)

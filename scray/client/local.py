@@ -1,0 +1,114 @@
+"""Files of this machine that are to be sent: which they are, what they are called in the dataset, and their bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from scray.errors import EmptyInput, InvalidField, SourceChanged
+from scray.spans import Span
+
+PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file as it was when it was first looked at; `relative` is its path in the dataset, with slashes."""
+
+    path: Path
+    relative: str
+    size_bytes: int
+    changed_ns: int
+
+    @property
+    def fingerprint(self) -> list[int]:
+        """What tells that the file is still the same."""
+        return [self.size_bytes, self.changed_ns]
+
+    def pieces(self, span: Span) -> Iterator[bytes]:
+        """Some of its bytes. Raises SourceChanged when it has become shorter."""
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(span.start)
+            left = span.size
+            while left:
+                data = file.read(min(left, PIECE_BYTES))
+                if not data:
+                    raise SourceChanged(f"{self.path} became shorter while it was being sent.")
+                left -= len(data)
+                yield data
+
+    async def stream(self, span: Span, on_bytes: Callable[[int], None]) -> AsyncIterator[bytes]:
+        """The same, read beside everything else; `on_bytes` hears of each piece."""
+        pieces = self.pieces(span)
+        while data := await asyncio.to_thread(next, pieces, b""):
+            yield data
+            on_bytes(len(data))
+
+    async def digest(self, span: Span) -> str:
+        """SHA-256, in hex, of some of its bytes; given up when nobody waits for it any more."""
+        given_up = threading.Event()
+        try:
+            return await asyncio.to_thread(_digest, self.pieces(span), given_up)
+        finally:
+            given_up.set()
+
+
+def _digest(pieces: Iterable[bytes], given_up: threading.Event) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        if given_up.is_set():
+            return ""
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+class Watched:
+    """A file that tells how much of it was read."""
+
+    def __init__(self, file: BinaryIO, on_bytes: Callable[[int], None]) -> None:
+        self._file = file
+        self._on_bytes = on_bytes
+        self.fileno = file.fileno
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._on_bytes(len(data))
+        return data
+
+
+def find_files(paths: Path | Sequence[Path]) -> list[LocalFile]:
+    """The files to send: one file, all of a folder by their paths below it, or several of both, where folders keep
+    their names. Of folders, hidden and empty files are left out. Raises EmptyInput, InvalidField.
+    """
+    several = [paths] if isinstance(paths, Path) else list(paths)
+    found = [_look(path, name) for path, name in _named(several)]
+    if not found:
+        raise EmptyInput(f"There is no file in {', '.join(map(str, several)) or 'nothing'}.")
+    names = [file.relative for file in found]
+    if twice := sorted({name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()):
+        raise InvalidField(f"Two files would both be called {twice[0]!r} in the dataset; send them in a folder.")
+    return found
+
+
+def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    for path in (Path(os.path.abspath(one)) for one in paths):  # noqa: PTH100  # links stay, dots go
+        base = path if len(paths) == 1 and path.is_dir() else path.parent
+        for file in files_below(path) if path.is_dir() else [path]:
+            yield file, file.relative_to(base).as_posix()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The files of a folder that are worth sending, in the order of their paths."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size)
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _look(path: Path, relative: str) -> LocalFile:
+    found: Any = path.stat()
+    return LocalFile(path, relative, found.st_size, found.st_mtime_ns)

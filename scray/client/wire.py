@@ -1,0 +1,156 @@
+"""Requests to one service: its answers as objects, its refusals as the errors they name, and how long to try again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from scray.errors import BadParameter, ScrayError, ServiceError, Unreachable, every_error
+from scray.retry import delay_seconds
+
+CONNECT_SECONDS = 10.0
+REPLY_SECONDS = 300.0
+PASSING = frozenset({408, 425, 429, 502, 503, 504})
+TRIES = 20  # fruitless ones, one after another: about eight minutes, longer than a dead connection holds a place
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Wire:
+    """Raises the error the service names by its code, ServiceError for other answers, Unreachable for none.
+
+    An error that is worth another try says in `retry_after_seconds` how long the service wants to be left alone.
+    """
+
+    def __init__(self, base_url: str, token: str | None, stall_seconds: float) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = httpx.Timeout(REPLY_SECONDS, connect=CONNECT_SECONDS, write=stall_seconds)
+        self._stall = httpx.Timeout(stall_seconds, connect=CONNECT_SECONDS)
+        limits = httpx.Limits(max_connections=None)
+        self._http = httpx.AsyncClient(
+            base_url=_address(base_url), headers=headers, timeout=timeout, limits=limits, trust_env=False
+        )
+
+    @property
+    def base_url(self) -> str:
+        return str(self._http.base_url)
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def ask(self, method: str, path: str, **values: Any) -> dict[str, Any]:
+        """One request, one object."""
+        return _content(await self._send(method, path, **values))
+
+    async def send(self, path: str, body: AsyncIterator[bytes], size_bytes: int, **values: Any) -> dict[str, Any]:
+        """PUT so many bytes; a connection on which nothing moves is given up."""
+        headers = {"Content-Length": str(size_bytes)}
+        reply = await self._send("PUT", path, content=body, headers=headers, timeout=self._stall, **values)
+        return _content(reply)
+
+    async def fetch(self, path: str, target: Path, **values: Any) -> int:
+        """Write the body of an answer to a file that does not exist; its size."""
+        async with self._http.stream("GET", path, **values) as reply:
+            if not reply.is_success:
+                await reply.aread()
+                raise _refusal(reply)
+            with target.open("xb") as file:
+                async for piece in reply.aiter_bytes():
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+                return file.tell()
+
+    async def _send(self, method: str, path: str, **values: Any) -> httpx.Response:
+        try:
+            reply = await self._http.request(method, path, **values)
+        except httpx.TransportError as error:
+            said = str(error) or type(error).__name__
+            refusal = Unreachable(f"{self.base_url} could not be reached: {said}")
+            refusal.retry_after_seconds = 0.0
+            raise refusal from error
+        if reply.is_success:
+            return reply
+        raise _refusal(reply)
+
+
+class Patience:
+    """How often something is tried again without any progress."""
+
+    def __init__(self, tries: int = TRIES) -> None:
+        self._tries = tries
+        self._failed = 0
+        self._random = Random()
+
+    def renew(self) -> None:
+        """Something came through."""
+        self._failed = 0
+
+    async def pause(self, error: ScrayError) -> None:
+        """Wait before another try; raises the error when another try is not worth it."""
+        self._failed += 1
+        if error.retry_after_seconds is None or self._failed >= self._tries:
+            raise error
+        usual = min(LONGEST_PAUSE_SECONDS, delay_seconds(self._failed, self._random))
+        await asyncio.sleep(max(usual, error.retry_after_seconds))
+
+
+def segment(text: str) -> str:
+    """One part of a path."""
+    return quote(text, safe="")
+
+
+def texts(form: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of a form, without those that are None."""
+    words = {True: "true", False: "false"}
+    return {
+        name: words[value] if isinstance(value, bool) else str(value)
+        for name, value in form.items()
+        if value is not None
+    }
+
+
+def _address(text: str) -> httpx.URL:
+    with suppress(httpx.InvalidURL):
+        url = httpx.URL(text)
+        if url.scheme in ("http", "https") and url.host and " " not in url.host and (url.port or 0) < 1 << 16:
+            return url
+    raise BadParameter(f"{text!r} is not the address of a service: write it like http://127.0.0.1:8000.")
+
+
+def _content(reply: httpx.Response) -> dict[str, Any]:
+    try:
+        content = reply.json()
+    except ValueError as error:
+        raise ServiceError(f"{reply.url} did not answer with JSON; is it a scray service?") from error
+    if not isinstance(content, dict):
+        raise ServiceError(f"{reply.url} did not answer with an object; is it a scray service?")
+    return content
+
+
+def _refusal(reply: httpx.Response) -> ScrayError:
+    """The error that the service named, as if it had been raised here."""
+    passing = reply.status_code in PASSING
+    try:
+        content = _content(reply)
+    except ServiceError as error:  # perhaps a proxy before the service
+        error.retry_after_seconds = _wait(reply) if passing else None
+        return error
+    code = content.get("code")
+    kind = next((error for error in every_error() if error.code == code), ServiceError)
+    refusal = kind(str(content.get("detail") or f"{reply.url} answered {reply.status_code}."))
+    refusal.retry_after_seconds = _wait(reply) if passing or kind.transient else None
+    return refusal
+
+
+def _wait(reply: httpx.Response) -> float:
+    """The seconds of `Retry-After`; a date is not worth reading."""
+    text = reply.headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() else 0.0
