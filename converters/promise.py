@@ -9,12 +9,19 @@ from scray.idx.hz import HzOrder
 
 
 def first_blocks(header: Header) -> list[int]:
-    """The first block of every file that holds a sample, at any time step; ascending."""
-    order = HzOrder(header.bitmask, header.bits_per_block, len(header.box))
+    """The first block of every file that holds a sample, at any time step; ascending.
+
+    Blocks are looked at in groups of 2^k that share a file: those with 2^(B+k) samples are a block of a coarser order.
+    """
+    joined = 0
+    if header.interleave <= 1:
+        aligned = (header.blocks_per_file & -header.blocks_per_file).bit_length() - 1
+        joined = min(aligned, header.max_level - header.bits_per_block)
+    order = HzOrder(header.bitmask, header.bits_per_block + joined, len(header.box))
     box = tuple((low, high + 1) for low, high in reversed(header.box))
     found: list[int] = []
-    for block in order.blocks(box, header.max_level):
-        first = block - header.position_in_file(block)
+    for group in order.blocks(box, header.max_level):
+        first = (group << joined) - header.position_in_file(group << joined)
         if not found or found[-1] != first:
             found.append(first)
     return found

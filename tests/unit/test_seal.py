@@ -325,3 +325,13 @@ def test_promised_are_the_files_of_all_blocks(letters: str, bits: int, per_file:
     promised = list(promised_files(header))
     assert len(promised) == len(wanted)
     assert set(promised) == wanted
+
+
+def test_what_is_promised_is_told_by_file_not_by_block() -> None:
+    """2^34 blocks, which nobody can count, in 2^12 files; a box of one half has half of all but the coarsest four."""
+    bitmask = "V" + "01" * 25
+    for height, files in ((1 << 25, 4096), (1 << 24, 2050)):
+        box = ((0, (1 << 25) - 1), (0, height - 1))
+        header = Header(box, bitmask, 16, 1 << 22, (Field("a", "|u1"),), filename_template="./b/%04x/%04x.bin")
+        promised = list(promised_files(header))
+        assert len(set(promised)) == len(promised) == files
