@@ -49,12 +49,19 @@ class Body:
         return self.length is None or self.length - self._received > DRAINED_BYTES
 
     async def pour(self, take: Callable[[bytes], None]) -> None:
-        """Give the whole body to `take`, which may block, about a mebibyte at a time.
+        """Give the whole body to `take`, which may block, about a mebibyte at a time; the next is read meanwhile.
 
-        Raises TimedOut when the sender falls silent, DigestMismatch when the body is not what was promised.
+        When this returns or raises, `take` is not running. Raises TimedOut when the sender falls silent,
+        DigestMismatch when the body is not what was promised.
         """
-        async for batch in self._batches():
-            await run_in_threadpool(self._hand_on, batch, take)
+        taking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        taking.set_result(None)
+        try:
+            async for batch in self._batches():
+                await taking
+                taking = asyncio.ensure_future(run_in_threadpool(self._hand_on, batch, take))
+        finally:
+            await taking
         for promise in self._promises:
             promise.check()
 

@@ -8,6 +8,7 @@ import hmac
 import os
 import re
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from scray.spans import Span
 SHA256 = re.compile(r"[0-9a-f]{64}")
 FLOCK = "hhqqi4x"  # struct flock of <fcntl.h>: type, whence, start, length, pid (which must be 0)
 READ_BYTES = 1 << 20
-HINT_BYTES = 1 << 24  # what a killed server may cost of a chunk, at most
+HINT_BYTES, HINT_SECONDS = 1 << 24, 1.0  # what a killed server may cost of a chunk: so much, or what came in so long
 CODES = {"cancelled": NotFound, SessionExpired.code: SessionExpired}
 
 
@@ -58,6 +59,7 @@ class ChunkArrival:
         self._span = chunk_span(self._record, find_chunk(self._record, index))
         self._digest = hashlib.sha256()
         self._size = self._hinted = 0
+        self._hinted_at = -HINT_SECONDS
         self._fd = -1
         self._known, _ = backend.sessions.chunk(upload_id, index)
         if self._known is None:
@@ -105,8 +107,12 @@ class ChunkArrival:
         if self._known is None:
             write_all(self._fd, data, self._span.start + self._size)
         self._size += len(data)
-        if self._size - self._hinted >= HINT_BYTES and self._size < self._span.size:
+        if self._is_worth_a_hint() and self._size < self._span.size:
             self.leave_hint()
+
+    def _is_worth_a_hint(self) -> bool:
+        waited = time.monotonic() - self._hinted_at >= HINT_SECONDS
+        return waited and self._size - self._hinted >= HINT_BYTES
 
     def close(self) -> None:
         """More of the form may follow."""
@@ -117,7 +123,7 @@ class ChunkArrival:
         """Note how much of the chunk is here, for a request that goes on behind it."""
         if self._known is None and self._size > self._hinted:
             self._backend.sessions.hint(self._record["_id"], self.index, self._size)
-            self._hinted = self._size
+            self._hinted, self._hinted_at = self._size, time.monotonic()
 
     def finish(self, promised: str | None) -> Acknowledged:
         """All bytes are here; `promised` is their SHA-256 in hex. Raises ChunkMismatch, ChunkDiffers, NotFound."""

@@ -20,6 +20,7 @@ FIELD_BYTES = 65_536
 PARTS = 64
 HEADER_BYTES = 16_384
 BOUNDARY_BYTES = 200  # RFC 2046 allows 70
+HANDED_BYTES = 1 << 20  # the file goes on in pieces worth the calls that hash and write them
 SLICE_BYTES = 32_768  # a header never lies in more than one slice and the limit above, so parsing it is cheap
 
 
@@ -35,7 +36,7 @@ class Form:
     """One form, fed piece by piece.
 
     Promise: however the body is cut into pieces, `fields` and the bytes given to the sink are the same;
-    memory stays below one slice and the bounded fields. Fields that are not in `names` are ignored. Raises
+    memory stays below one piece and the bounded fields. Fields that are not in `names` are ignored. Raises
     `BadRequest` for a body that is no form, `UploadBroken` for one that ends too early, `InvalidField` for
     a field that cannot be accepted. `file_field` is the name of the file part; a `named` one has a file name.
     """
@@ -96,6 +97,7 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
         self._name = ""
         self._count = 0
         self._value: bytearray | None = None
+        self._held = bytearray()
 
     def name_next(self, _registered: str, name: str) -> bool:
         self._name = name
@@ -117,7 +119,9 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
     def on_data_received(self, chunk: bytes) -> None:
         self.silent_bytes = 0
         if self._name == self._form.file_field:
-            self._hand_on(self._sink.write, chunk)
+            self._held += chunk
+            if len(self._held) >= HANDED_BYTES:
+                self._hand_on_held()
         elif self._value is not None:
             self._value += chunk
             if len(self._value) > FIELD_BYTES:
@@ -127,6 +131,7 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
         self.inside = False
         self.silent_bytes = 0
         if self._name == self._form.file_field:
+            self._hand_on_held()
             self._hand_on(self._sink.close)
         elif self._value is not None:
             self._form.fields[self._name] = _text(self._name, bytes(self._value))
@@ -139,6 +144,11 @@ class _Parts(BaseTarget):  # type: ignore[misc]  # the library has no types
             raise InvalidField(f"The field '{self._name}' has no file name, so it is not a file.")
         self._form.has_file = True
         self._hand_on(self._sink.open, self.multipart_filename or "")
+
+    def _hand_on_held(self) -> None:
+        held, self._held = bytes(self._held), bytearray()
+        if held:
+            self._hand_on(self._sink.write, held)
 
     def _hand_on(self, act: Callable[..., None], *values: object) -> None:
         try:

@@ -72,8 +72,12 @@ def begin(api: Api, body: bytes, length: int) -> socket.socket:
 
 
 def answer(connection: socket.socket) -> str:
-    with connection:
-        return b"".join(iter(lambda: connection.recv(65536), b"")).decode(errors="replace")
+    """What was said before the end, which is a reset where the server did not read everything."""
+    said = b""
+    with connection, suppress(ConnectionResetError):
+        while piece := connection.recv(65536):
+            said += piece
+    return said.decode(errors="replace")
 
 
 def fields(**values: str) -> bytes:
