@@ -61,6 +61,8 @@ def _series_number(value: Any) -> int | None:
 def _source(stack: TiffStack, *, with_metadata: bool) -> Source:
     volumes = tuple(_volume(stack, part) for part in parts(stack.pages.dtype, stack.name))
     notes = [f"{stack.name}: only {_series_text(stack, stack.index)} is converted."] if len(stack.every) > 1 else []
+    if unused := stack.unused:
+        notes.append(f"{stack.name}: {unused} pages behind those that its description counts are left out.")
     if stack.series.is_pyramidal:
         notes.append(f"{stack.name}: {len(stack.series.levels) - 1} coarser copies in the file are left out.")
     if stack.pages.dtype == np.dtype(bool):

@@ -140,6 +140,12 @@ class TiffStack:
         return self._descriptors[path]
 
     @property
+    def unused(self) -> int:
+        """How many pages of the file the description of an ImageJ stack does not count."""
+        pages = len(self._chain(str(self.root / self.name)))
+        return max(0, pages - self.planes) if self.series.kind == "imagej" else 0
+
+    @property
     def nodata(self) -> float | None:
         """The number that GDAL says stands for nothing, where it is one and not NaN."""
         value = self.keyframe.nodata if _GDAL_NODATA in self.keyframe.tags else None

@@ -168,6 +168,20 @@ def test_imagej_hyperstack_with_one_directory(tmp_path: Path) -> None:
     assert read_all(tiff, tmp_path, volume).tobytes() == array.tobytes()
 
 
+def test_pages_that_imagej_does_not_count_are_told(tmp_path: Path) -> None:
+    array = pattern((6, 9, 8), "u1")
+    tifffile.imwrite(tmp_path / "a.tif", array, imagej=True, metadata={"axes": "ZYX"})
+    data = (tmp_path / "a.tif").read_bytes()
+    assert data.count(b"images=6") == data.count(b"slices=6") == 1
+    for claimed in (b"6", b"4"):
+        (tmp_path / "a.tif").write_bytes(
+            data.replace(b"images=6", b"images=" + claimed).replace(b"slices=6", b"slices=" + claimed)
+        )
+        source = tiff.probe(tmp_path, ("a.tif",), {})
+        assert np.array_equal(read_all(tiff, tmp_path, source.volumes[0])[0], array[: int(claimed)])
+        assert any("2 pages" in note for note in source.notes) == (claimed == b"4")
+
+
 def test_shaped_series_written_contiguously(tmp_path: Path) -> None:
     array = pattern((2, 3, 4, 9, 8), "f8")
     tifffile.imwrite(tmp_path / "a.tif", array, truncate=True, photometric="minisblack")
