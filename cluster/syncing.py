@@ -6,10 +6,10 @@ was stopped. Credentials stay sealed on the way to the tasks, and are forgotten 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +60,9 @@ def begin_task(errand: Errand) -> None:
 
 
 @errand(num_cpus=FETCH_CPUS)
-def fetch_task(errand: Errand, number: int, until: float) -> int:
-    """Fetch one portion; its bytes."""
-    return Intake(Path(errand.folder)).fetch(_source(errand.kind, errand.sealed), number, until)
+def fetch_task(errand: Errand, number: int, seconds: float) -> int:
+    """Fetch one portion within so many seconds; its bytes."""
+    return Intake(Path(errand.folder)).fetch(_source(errand.kind, errand.sealed), number, time.time() + seconds)
 
 
 @errand(num_cpus=1)
@@ -124,9 +124,12 @@ def _fetch(work: Conversion, errand: Errand, intake: Intake) -> None:
     work.meter.enter("fetching", intake.total_bytes)
     marks = intake.marks()
     work.meter.skip(sum(sum(mark.sizes) for mark in marks.values()))
-    until = _deadline(work)
+    until = time.monotonic() + _seconds_left(work)
     calls = (
-        (number, partial(fetch_task.options(name=f"{_label(work)}:fetch").remote, errand, number, until))
+        (
+            number,
+            partial(fetch_task.options(name=f"{_label(work)}:fetch").remote, errand, number, until - time.monotonic()),
+        )
         for number in range(len(intake.portions))
         if number not in marks
     )
@@ -151,7 +154,7 @@ def _land(work: Conversion, intake: Intake) -> dict[str, Any]:
     work.meter.enter("landing")
     work.check()
     root, kind = work.desk.storage.upload_dir(work.claim.uuid), work.claim.dataset.source_type
-    now = datetime.now(UTC)
+    now = work.desk.queue.now()
     files = [
         {
             "source_path": file.path,
@@ -170,9 +173,10 @@ def _label(work: Conversion) -> str:
     return work.claim.uuid[:8]
 
 
-def _deadline(work: Conversion) -> float:
-    began = work.claim.dataset.created_at or datetime.now(UTC)
-    return began.timestamp() + work.desk.settings.import_seconds
+def _seconds_left(work: Conversion) -> float:
+    """By the server's clock: this one, and those of the nodes, may be wrong."""
+    now = work.desk.queue.now()
+    return work.desk.settings.import_seconds - (now - (work.claim.dataset.created_at or now)).total_seconds()
 
 
 # --- afterwards --------------------------------------------------------------------------------------

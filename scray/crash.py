@@ -1,7 +1,8 @@
-"""Named points at which a process may be ended, as if it had been killed there: for tests of what is left behind.
+"""Named points at which a process may be killed, or stopped for a while: for tests of what others make of that.
 
-A crash is set by making the file `SCRAY_FAULTS/<point>`. The first process that comes by takes the file away, by a
-rename that only one can win, and ends at once: nothing is cleaned up. Without SCRAY_FAULTS nothing ever happens.
+A fault is set by making the file `SCRAY_FAULTS/<point>`. The first process that comes by takes the file away, by a
+rename that only one can win, and sends itself the signal whose number is in it, or SIGKILL where it is empty.
+Without SCRAY_FAULTS nothing ever happens.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ FOLDER: Final = "SCRAY_FAULTS"
 
 
 def reach(point: str) -> None:
-    """Called where a test may end the process; the file it took then carries the process's id."""
+    """Called where a test may end or stop the process; the file it took then carries the process's id."""
     folder = os.environ.get(FOLDER)
     if folder is None:
         return
     with suppress(FileNotFoundError):
-        Path(folder, point).rename(Path(folder, f"{point}.{os.getpid()}"))
-        os.kill(os.getpid(), signal.SIGKILL)
+        taken = Path(folder, f"{point}.{os.getpid()}")
+        Path(folder, point).rename(taken)
+        os.kill(os.getpid(), int(taken.read_text() or signal.SIGKILL))

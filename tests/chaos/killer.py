@@ -27,8 +27,9 @@ from scray.crash import POINTS
 
 # `ray` with a second node on loopback: what keeps Ray on loopback also keeps its command from joining a cluster
 RAY = """
-from ray._private import ray_constants
+from ray._private import ray_constants, services
 ray_constants.ENABLE_RAY_CLUSTER = True
+services.get_node_ip_address = lambda address=None: "127.0.0.1"
 from ray.scripts.scripts import main
 main()
 """

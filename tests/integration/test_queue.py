@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from pymongo.database import Database
 from pymongo.errors import AutoReconnect
 
 from scray.catalog import DATASETS as COLLECTION
+from scray.catalog import RECONNECTS
 from scray.dataset import Dataset
 from scray.errors import Conflict, DatabaseError, NotFound
 from scray.queue import Document, MongoRows, Queue
@@ -165,11 +168,13 @@ class Broken:
 
     def __init__(self, rows: Any, breaks: list[str]) -> None:
         self._rows, self._breaks = rows, breaks
+        self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._rows, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
             when = self._breaks.pop(0) if self._breaks else ""
             if when == "before":
                 raise AutoReconnect("broke before")
@@ -200,6 +205,47 @@ def test_a_broken_connection_repeats_nothing(database: Database[Document], break
     assert queue.dataset("d").status is Status.CANCELLED
     [line] = honest.find_one({"uuid": "d"})["audit"]  # type: ignore[index]
     assert (line["from"], line["to"]) == ("conversion queued", "cancelled")
+
+
+def live(queue: Queue) -> None:
+    """From the claim to the end, as its owner asks for it; whatever fails is asked again, as a driver does."""
+    claim = insist(lambda: queue.claim("driver")) or insist(lambda: queue.adopt("driver"))[0]
+    assert insist(lambda: queue.renew(claim))
+    assert insist(lambda: queue.begin_publish(claim))
+    assert insist(lambda: queue.finish(claim)) or insist(lambda: queue.dataset("d")).status is Status.DONE
+
+
+def insist(ask: Callable[[], Any]) -> Any:
+    while True:
+        with suppress(DatabaseError):
+            return ask()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("length", [1, RECONNECTS + 1])
+def test_whichever_call_of_the_database_breaks_a_dataset_ends_once(
+    database: Database[Document], when: str, length: int
+) -> None:
+    """For every n: the n-th call fails, once or until the caller gives up."""
+    rows = MongoRows(database)
+    honest, queue = rows._rows, Queue(rows, lease_seconds=LEASE)
+
+    def calls_with(breaks: list[str]) -> int:
+        rows._rows = honest
+        honest.delete_many({})
+        queue.add({"uuid": "d", "status": "conversion queued"})
+        rows._rows = broken = Broken(honest, breaks)  # type: ignore[assignment]
+        live(queue)
+        row = honest.find_one({"uuid": "d"})
+        assert row is not None
+        assert (row["status"], row["lease"]) == ("done", None)
+        assert [line["to"] for line in row["audit"]] == ["converting", "done"]
+        return int(broken.calls)
+
+    whole = calls_with([])
+    assert whole >= 8
+    for number in range(whole):
+        assert calls_with([""] * number + [when] * length) > whole
 
 
 def test_a_database_that_stays_away_is_an_error(database: Database[Document]) -> None:

@@ -41,3 +41,8 @@ def test_every_point_is_reached_by_the_code() -> None:
     root = Path(__file__).parents[2] / "cluster"
     code = "".join(path.read_text() for path in root.glob("*.py"))
     assert [point for point in POINTS if f'reach("{point}")' not in code] == []
+
+
+def test_a_fault_with_a_number_sends_that_signal(tmp_path: Path) -> None:
+    (tmp_path / "sealed").write_text(str(int(signal.SIGTERM)))
+    assert pass_by(tmp_path, "sealed") == -signal.SIGTERM
