@@ -15,6 +15,7 @@ import uvicorn
 
 from api.app import create_app
 from scray.errors import BadParameter
+from scray.log import Action, configure, event
 from scray.settings import Settings, load_settings
 from scray.storage import write_atomic
 
@@ -23,6 +24,7 @@ BACKLOG = 512
 
 
 def main() -> int:
+    configure()
     try:
         settings = load_settings()
         check(settings)
@@ -34,7 +36,7 @@ def main() -> int:
         server = _Server(uvicorn.Config(
             create_app(settings), loop="uvloop", http="httptools", ws="none", access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=GRACE_SECONDS,
-            log_level="warning",
+            log_config=None,
         ))  # fmt: skip
         server.run(sockets=[listener])
     return 0 if server.started else 1
@@ -63,6 +65,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started and sockets:
             announce(*sockets[0].getsockname()[:2])
+            event(Action.API_STARTED, f"port {sockets[0].getsockname()[1]}")
 
 
 def announce(host: str, port: int) -> None:

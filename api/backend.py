@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -23,7 +24,8 @@ from scray.storage import Storage
 class Backend:
     """One API process's hold on the system.
 
-    `uploads.owner` names it in the records of uploads; `active` are the jobs of those under way here.
+    `uploads.owner` names it in the records of uploads; `active` are the jobs of those under way here,
+    `traffic` what has come since the start of the process.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Backend:
     sealer: Sealer
     keys: Keys
     active: set[str] = field(default_factory=set)
+    traffic: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

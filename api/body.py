@@ -34,6 +34,7 @@ class Body:
         self.length = _content_length(request)
         self._pieces = request.stream()
         self._received = 0
+        self._traffic = request.app.state.backend.traffic
         self._promises = [
             promise for name in DIGEST_HEADERS for promise in read_promises(request.headers.getlist(name))
         ]
@@ -91,6 +92,7 @@ class Body:
             async with asyncio.timeout(IDLE_SECONDS):
                 async for piece in self._pieces:
                     self._received += len(piece)
+                    self._traffic["upload_bytes"] += len(piece)
                     if piece:
                         return piece
                 return b""

@@ -15,6 +15,7 @@ from typing import Any
 from api.backend import Backend
 from scray.catalog import FAILED, PLACING, RECEIVING, STORED
 from scray.errors import Conflict, ScrayError, StorageError, UploadBroken, every_error
+from scray.log import Action, event
 from scray.manifest import digest_file
 from scray.sessions import BY_CHUNKS
 from scray.storage import fsync_folder, inside
@@ -41,7 +42,15 @@ def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
         uuid, job_id, settle_seconds=record["settle_seconds"], failed=failed, needs_check=to_check
     )
     backend.uploads.settle(job_id)
+    _tell(record, error)
     return error
+
+
+def _tell(record: dict[str, Any], error: ScrayError | None) -> None:
+    if error:
+        event(Action.UPLOAD_FAILED, error.message, dataset=record["dataset_uuid"], code=error.code)
+    else:
+        event(Action.UPLOAD_STORED, dataset=record["dataset_uuid"], bytes=record["received_bytes"])
 
 
 def take_over_silent(backend: Backend) -> list[str]:

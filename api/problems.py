@@ -5,7 +5,6 @@ One table says which error code is which HTTP status; an error without a line in
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -16,9 +15,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from scray.errors import InvalidField, ScrayError
+from scray.log import Action, event
 
 MEDIA_TYPE = "application/problem+json"
-log = logging.getLogger(__name__)
 
 STATUS_OF: Mapping[str, HTTPStatus] = {
     "internal": HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -128,7 +127,7 @@ def install(app: FastAPI) -> None:
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ScrayError)
     if STATUS_OF.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.error("%s %s: %s", request.method, request.url.path, error.message, exc_info=error)
+        event(Action.REQUEST_FAILED, f"{request.method} {request.url.path}: {error.message}", code=error.code)
     return _hang_up(request, problem_of(error))
 
 

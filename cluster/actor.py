@@ -24,17 +24,19 @@ from cluster import copying, reaping
 from cluster.conversion import Conversion, Desk
 from cluster.flights import cluster_cpus
 from cluster.nodes import NODES, Beacon
+from cluster.tally import Tally
 from cluster.version import code_version
+from scray import reconcile
 from scray.catalog import Catalog, connect
 from scray.copies import Copies
 from scray.crash import reach
 from scray.errors import DatabaseError
+from scray.log import Action, configure, event
 from scray.orders import Orders
 from scray.queue import Claim, Queue
 from scray.reconcile import (
     BEATS_A_LEASE,
     NEVER,
-    Action,
     Beat,
     Expire,
     Forget,
@@ -67,15 +69,16 @@ class Driver:
     """Works on the datasets of one queue until it is drained or killed. Its methods answer while it works."""
 
     def __init__(self, name: str) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        configure()
         settings = load_settings()
         database = connect(settings.mongo_url, settings.db_name)
         queue = Queue(database, lease_seconds=settings.lease_seconds)
         sessions = Sessions(database, settings.session_seconds)
-        self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions)
+        self.owner = owner_name(name, settings)
+        tally = Tally(self.owner)
+        self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions, tally)
         self.desk.storage.create()
         self.orders = Orders(database)
-        self.owner = owner_name(name, settings)
         NODES.beacon = Beacon.light(self.desk.storage, self.owner)
         self.version = code_version()
         self.held: dict[str, Held] = {}
@@ -85,6 +88,7 @@ class Driver:
         self.adopted = False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(not self.drain(LEAVE_SECONDS)))
+        event(Action.DRIVER_STARTED, f"code {self.version}", driver=self.owner)
         threading.Thread(target=self._live, name="driver", daemon=True).start()
         if settings.publish_url:
             copying.Copier(self.desk, Copies(database), self.draining.is_set).start()
@@ -126,13 +130,14 @@ class Driver:
         """A restarted driver goes on with what it held, at once."""
         asked = time.monotonic()
         for claim in self.desk.queue.adopt(self.owner):
-            self._begin(claim, asked)
+            self._begin(claim, asked, Action.ADOPTED)
         self.adopted = True
 
     def _obey(self, resting: bool) -> None:
         """Everybody hears at once of a driver that rests, or works again."""
         if resting != self.state.resting:
             self.state = replace(self.state, resting=resting, beat_at=NEVER)
+            event(Action.DRIVER_RESTED if resting else Action.DRIVER_RESUMED, driver=self.owner)
 
     def _look_at(self, held: Held) -> None:
         conversion = held.conversion
@@ -142,7 +147,7 @@ class Driver:
         lost = held.work.lost or conversion.order == "lost"
         held.work = replace(held.work, cancel_wanted=wanted, lost=lost, ended=conversion.ended)
 
-    def _perform(self, action: Action) -> None:
+    def _perform(self, action: reconcile.Action) -> None:
         now = time.monotonic()
         match action:
             case Renew(uuid):
@@ -158,13 +163,18 @@ class Driver:
                 self.desk.catalog.beat(self.owner, self._pulse())
                 self.state = replace(self.state, beat_at=now)
             case Expire():
-                self.desk.queue.expire()
+                self._expire()
                 self.state = replace(self.state, expired_at=now)
             case Reap():
                 reaping.reap(self.desk, set(self.held))
                 self.state = replace(self.state, reaped_at=now)
             case Leave():
                 self.left.set()
+
+    def _expire(self) -> None:
+        for uuid in self.desk.queue.expire():
+            event(Action.EXPIRED, dataset=uuid, driver=self.owner)
+            self.desk.tally.hear(Action.EXPIRED, {})
 
     def _renew(self, held: Held, now: float) -> None:
         held.work = replace(held.work, tried_at=now)
@@ -181,22 +191,28 @@ class Driver:
             if claim is None:
                 break
             reach("claimed")
-            self._begin(claim, asked)
+            self._begin(claim, asked, Action.CLAIMED)
         self.state = replace(self.state, claimed_at=now)
 
-    def _begin(self, claim: Claim, asked: float) -> None:
+    def _begin(self, claim: Claim, asked: float, action: Action) -> None:
         conversion = Conversion(claim, self.desk)
+        conversion.tell(action, str(claim.status), driver=self.owner, attempt=claim.attempt)
         self.held[claim.uuid] = Held(conversion, Work(claim.uuid, renewed_at=asked))
         conversion.start()
 
     def _pulse(self) -> dict[str, Any]:
         period = self.desk.settings.lease_seconds / BEATS_A_LEASE
+        speed = sum(held.conversion.meter.speed for held in self.held.values())
+        self.desk.tally.speed(speed)
         return {
             **self.about(),
             "period_seconds": period,
             "host": socket.gethostname(),
             "slots": self.state.slots,
             "resting": self.state.resting,
+            "cpus": cluster_cpus(),
+            "speed_bytes_per_second": speed,
+            "counts": self.desk.tally.counts(),
             "left_out": sorted(NODES.left_out().values()),
         }
 
@@ -207,7 +223,7 @@ def _database_may_be_away() -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        log.warning("%s", error.message)
+        event(Action.DATABASE_AWAY, error.message, level=logging.WARNING, code=error.code)
 
 
 def owner_name(name: str, settings: Settings) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cluster.flights import call, cluster_cpus, run_all
 from cluster.tasks import hash_task
 from scray.errors import ChunkDamaged, ScrayError, SourceChanged
+from scray.log import Action
 from scray.sessions import DIFFERENT, SAME, Sessions, chunk_span, page_indexes, page_numbers
 from scray.spans import Span, group_spans
 from scray.storage import Storage, fsync_folder
@@ -42,7 +43,8 @@ def check(work: Conversion) -> None:
             whole.require()
     if not work.insist(lambda: work.desk.queue.finish(work.claim, {})):
         work.lost()
-    work.record("checked", {"files": len(records)})
+    work.tell(Action.CHECKED, count=len(records))
+    work.record(Action.CHECKED, {"files": len(records)})
 
 
 def _check_file(work: Conversion, record: dict[str, Any]) -> None:

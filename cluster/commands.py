@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typer
 
-from cluster import commands_convert, commands_datasets, commands_operate, commands_stack
+from cluster import commands_convert, commands_datasets, commands_logs, commands_operate, commands_stack
 
 app = typer.Typer(
     name="scray",
@@ -26,6 +26,7 @@ for body in (
     commands_datasets.watch,
     commands_datasets.cancel,
     commands_operate.retry,
+    commands_logs.logs,
     commands_convert.convert,
     commands_convert.verify,
     commands_convert.info,

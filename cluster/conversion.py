@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, Unpack
 
 from cluster import checking, copying, publishing, syncing
 from cluster.executor import RayExecutor
@@ -22,6 +23,7 @@ from cluster.flights import call, cluster_cpus
 from cluster.hashing import digest_inputs
 from cluster.meter import Meter
 from cluster.reaping import superseded
+from cluster.tally import Tally
 from cluster.tasks import prepare_task, seal_task, unpack_task
 from converters.archives import archives_in
 from converters.describe import read_metadata
@@ -33,9 +35,12 @@ from scray.catalog import Catalog
 from scray.crash import reach
 from scray.dataset import Progress
 from scray.errors import Cancelled, DatabaseError, ScrayError, Unsupported
+from scray.log import Action, Facts, event
 from scray.manifest import MANIFEST, FileDigest, Manifest
 from scray.queue import Claim, Queue
 from scray.reconcile import Order
+from scray.retry import explain
+from scray.runlog import RunLog, run_name
 from scray.sensors import read_sensor
 from scray.sessions import Sessions
 from scray.settings import Settings
@@ -56,6 +61,7 @@ class Desk:
     settings: Settings
     storage: Storage
     sessions: Sessions
+    tally: Tally
 
 
 class Stopped(Exception):
@@ -71,6 +77,8 @@ class Conversion:
         self.order: Order | None = None
         self.began = time.monotonic()
         self.meter = Meter(self._tell)
+        self.log = RunLog(desk.storage.log_dir(claim.uuid), run_name(claim.token, datetime.now(UTC)))
+        self.stage = ""
         self.thread = threading.Thread(target=self._run, name=f"convert-{claim.uuid}", daemon=True)
 
     def start(self) -> None:
@@ -100,16 +108,24 @@ class Conversion:
         if self.order == "cancel":
             self._clear()
             self.insist(lambda: self.desk.queue.cancelled(self.claim))
+            self.tell(Action.CANCELLED)
         elif self.order == "drain":
             self.insist(lambda: self.desk.queue.release(self.claim))
+            self.tell(Action.GIVEN_BACK)
+        else:
+            self.tell(Action.LOST, level=logging.WARNING)
 
     def _fail(self, error: Exception) -> None:
         """Tell the queue, which decides whether it is tried again; nothing stays in staging where it is not."""
-        log.log(*_severity(error), "%s: %s", self.claim.uuid, error, exc_info=error)
+        if not isinstance(error, ScrayError):
+            log.error("%s: unforeseen", self.claim.uuid, exc_info=error)
         status = self.insist(lambda: self.desk.queue.fail(self.claim, error))
         if status in ENDS:
             self._clear()
-        self.record("failed", {"error": str(error), "status": str(status or "lost")})
+        action = Action.LOST if status is None else Action.FAILED if status in ENDS else Action.RETRIED
+        code, message = explain(error)
+        self.tell(action, message, level=logging.WARNING, code=code, attempt=self.claim.attempt)
+        self.record(Action.FAILED, {"error": str(error), "status": str(status or "lost")})
 
     def _clear(self) -> None:
         """Nothing stays of work that is not gone on with."""
@@ -201,6 +217,7 @@ class Conversion:
 
         def on_mark(mark: Mark) -> None:
             if mark.task not in before:
+                self.tell(Action.TASK_DONE, task=mark.task, bytes=mark.read_bytes, seconds=sum(mark.seconds.values()))
                 self.meter.add(mark.read_bytes, mark.files[-1].path if mark.files else "")
 
         execute(staging, RayExecutor(label=self.label), on_mark=on_mark, stop=lambda: bool(self.order))
@@ -228,7 +245,8 @@ class Conversion:
         if not self.insist(lambda: self.desk.queue.finish(self.claim, fields)):
             self.lost()
         reach("done")
-        self.record("converted", result)
+        self.tell(Action.CONVERTED, seconds=result["seconds"], bytes=result["bytes_in"])
+        self.record(Action.CONVERTED, result)
 
     # --- between the thread and the driver ------------------------------------------------------------
 
@@ -245,6 +263,9 @@ class Conversion:
     def _tell(self, progress: Progress, advanced: bool) -> None:
         """What the database does not hear now it hears next time; the lease says when it is too late."""
         self.check()
+        if progress.stage != self.stage:
+            self.stage = progress.stage
+            self.tell(Action.STAGE_BEGUN, stage=self.stage, bytes=progress.total_bytes)
         with suppress(DatabaseError):
             if not self.desk.queue.progress(self.claim, progress, advanced=advanced):
                 self.lost()
@@ -257,15 +278,18 @@ class Conversion:
             time.sleep(RETRY_SECONDS)
         return None
 
-    def record(self, event: str, values: Mapping[str, Any]) -> None:
+    def tell(self, action: Action, message: str = "", *, level: int = logging.INFO, **more: Unpack[Facts]) -> None:
+        """Something happened in this run: for the program's log, the run's own, and the counters."""
+        facts: Facts = {"dataset": self.claim.uuid, "run": self.log.run, **more}
+        event(action, message, level=level, **facts)
+        self.log.write(action, message, level=level, **facts)
+        self.desk.tally.hear(action, facts)
+
+    def record(self, action: Action, values: Mapping[str, Any]) -> None:
         """Append to the dataset's history."""
+        known = {"event": action.value, "run": self.log.run, "attempt": self.claim.attempt}
         with suppress(DatabaseError):  # history only
-            self.desk.catalog.record_run(self.claim.uuid, {"event": event, "attempt": self.claim.attempt, **values})
-
-
-def _severity(error: Exception) -> tuple[int]:
-    """What is nobody's mistake here is worth a line, everything else a loud one."""
-    return (logging.INFO if isinstance(error, ScrayError) else logging.ERROR,)
+            self.desk.catalog.record_run(self.claim.uuid, {**known, **values})
 
 
 def describe(plan: Plan, target: Path) -> dict[str, Any]:

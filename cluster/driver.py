@@ -25,6 +25,7 @@ from cluster.version import code_version
 from converters import sandbox
 from scray.catalog import Catalog, connect
 from scray.errors import ScrayError
+from scray.log import Action, configure, event
 from scray.orders import Orders
 from scray.reconcile import BEATS_A_LEASE
 from scray.settings import Settings, load_settings
@@ -35,7 +36,6 @@ DRAIN_SECONDS, LEAVE_SECONDS = 30.0, 6.0
 PROMPT_SECONDS = 30.0  # a driver that does not answer within this is looked at by its heartbeat
 CONTROL_CALLS = 4
 
-log = logging.getLogger("scray.driver")
 PINNED: dict[str, Any] = {
     "namespace": NAMESPACE,
     "lifetime": "detached",
@@ -66,7 +66,7 @@ def ensure(name: str = NAME) -> str:
             continue
         if there["version"] == code_version():
             return str(there["owner"])
-        log.info("replacing driver %s of code %s by %s", name, there["version"], code_version())
+        event(Action.DRIVER_REPLACED, f"code {there['version']} by {code_version()}", driver=name)
         _drain(actor, DRAIN_SECONDS)
         _end(actor)
     raise ScrayError(f"The driver {name!r} does not start; see its log in the Ray dashboard.")
@@ -94,7 +94,7 @@ def watch(name: str, catalog: Catalog, period_seconds: float) -> None:
     while True:
         time.sleep(period_seconds)
         if not _beats(catalog, owner):
-            log.warning("the heartbeat of %s has stopped: starting it anew", owner)
+            event(Action.DRIVER_RESTARTED, "its heartbeat has stopped", level=logging.WARNING, driver=owner)
             with suppress(ValueError):
                 _end(ray.get_actor(name, namespace=NAMESPACE))
             owner = ensure(name)
@@ -127,7 +127,7 @@ def _tell(_number: int, _frame: FrameType | None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    configure()
     try:
         settings = load_settings()
         sandbox.require(settings.sandbox)

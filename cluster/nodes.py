@@ -18,7 +18,9 @@ from typing import Any, Self
 
 import ray
 
+from cluster.tally import took
 from scray.errors import StorageMissing
+from scray.log import Action, configure, event
 from scray.storage import Storage, write_atomic
 
 FOLDER = ".nodes"
@@ -137,8 +139,15 @@ def _looking_first(function: Callable[..., Any]) -> Callable[..., Any]:
     def run(beacon: Beacon | None, *arguments: Any) -> Any:
         if beacon:
             beacon.see(ray.get_runtime_context().get_node_id())
-        return function(*arguments)
+        configure()
+        began = time.monotonic()
+        result = function(*arguments)
+        seconds = round(time.monotonic() - began, 3)
+        took(stage, seconds)
+        event(Action.TASK_DONE, stage=stage, seconds=seconds)
+        return result
 
+    stage = function.__name__.removesuffix("_task")
     functools.update_wrapper(run, function)
     del run.__wrapped__  # type: ignore[attr-defined]  # Ray would take the signature from it
     return run

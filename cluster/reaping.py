@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cluster import syncing
 from scray.errors import NotFound
+from scray.log import Action, event
 from scray.status import ENDS
 from scray.storage import data_folders, reap_staging, remove_superseded
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from cluster.conversion import Desk
 
-log = logging.getLogger(__name__)
 AT_ONCE = 100
 UNTIL = "superseded_until"
 
@@ -32,7 +31,7 @@ def reap(desk: Desk, in_work: Collection[str]) -> None:
     documents, _ = desk.catalog.datasets(condition, limit=AT_ONCE)
     for document in documents:
         removed = remove_superseded(desk.storage.converted_dir(document["uuid"]), {folder_of(document)})
-        log.info("%s: removed the replaced data %s", document["uuid"], ", ".join(removed))
+        event(Action.REAPED, ", ".join(removed), dataset=document["uuid"], count=len(removed))
         desk.catalog.amend(document["uuid"], {UNTIL: None})
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.flights import call, cluster_cpus, run_all
 from cluster.nodes import errand
 from scray.errors import ChecksumMismatch, DatabaseError, NotFound, RemoteChanged
+from scray.log import Action
 from scray.secrets import Sealer
 from scray.settings import load_settings
 from scray.sources import Source, open_source
@@ -88,7 +89,8 @@ def sync(work: Conversion) -> None:
     if not work.insist(lambda: work.desk.queue.finish(work.claim, {**found, SEALED: None})):
         work.lost()
     remove(Path(errand.folder))
-    work.record("imported", {name: value for name, value in found.items() if name != "files"})
+    work.tell(Action.IMPORTED)
+    work.record(Action.IMPORTED, {name: value for name, value in found.items() if name != "files"})
 
 
 def _import(work: Conversion, errand: Errand) -> dict[str, Any]:

@@ -6,13 +6,24 @@ from pathlib import Path
 
 from api import reference
 from api.problems import STATUS_OF
-from scray import settings, status
+from scray import log, metrics, settings, status
 from scray.errors import every_error
 
 HERE = Path(__file__).parent
 ROUTES = """A running service shows the same, with every field, at `/docs`. Errors are `application/problem+json` with
 `code` and `detail`; the codes are in [errors.md](errors.md). With `SCRAY_API_TOKEN` set, all routes but `/health`,
 `/healthz` and `/readyz` need `Authorization: Bearer <token>`. Fields marked * are required.
+"""
+LOGS = """API, driver and workers write one line of JSON an event to stderr. What happens in one run of a dataset (one
+claim of a driver on it) also stands in `logs/<uuid>/<run>.jsonl` beside the data (`SCRAY_LOG_FOLDER`), at most 1 MiB
+each, the last 20 runs of each dataset: `scray logs UUID`, `GET /api/v1/datasets/{uuid}/logs`. Users and passwords in
+addresses, their queries and bearer tokens are left out.
+"""
+MEASURED = """`GET /metrics` of any API process, in the text format of Prometheus (with `SCRAY_API_TOKEN`, Prometheus
+has to send it). Every API process tells the same of queue and drivers, as the database has it, so one of them is enough
+for those; what it received is its own. What a driver counts comes with its heartbeats, three times a lease, and begins
+anew with its process. Drivers and workers tell the same through Ray's exporter (`ray start --metrics-export-port`),
+where each name begins with `ray_`. `cluster/grafana/scray.json` is a dashboard for the former.
 """
 
 
@@ -31,6 +42,8 @@ def pages() -> dict[Path, str]:
         HERE / "statuses.md": f"# Statuses of a dataset\n\nMade from `scray/status.py`.\n\n{status.table()}",
         HERE / "settings.md": f"# Settings\n\nMade from `scray/settings.py`.\n\n{settings.table()}",
         HERE / "errors.md": f"# Errors\n\nMade from `scray/errors/`.\n\n{errors()}",
+        HERE / "logs.md": f"# Logs\n\nMade from `scray/log.py`.\n\n{LOGS}\n{log.table()}",
+        HERE / "metrics.md": f"# Metrics\n\nMade from `scray/metrics.py`.\n\n{MEASURED}\n{metrics.table()}",
         HERE / "routes.md": f"# Routes\n\nMade from `api/`.\n\n{ROUTES}\n{reference.table()}",
     }
 

@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         "MEMMAP_CACHE_DIR", None, "folder of the memory maps of 4-D dashboards; empty: beside each file in its upload"
     )
     temp_folder: Folder = _setting("VISUS_TEMP", None, "folder of temporary files; empty: `tmp` in VISUS_DATASETS")
+    log_folder: Folder = _setting(
+        "SCRAY_LOG_FOLDER", None, "folder of the logs of runs; empty: `logs` in VISUS_DATASETS"
+    )
     secret_key: str = _setting("SECRET_KEY", "", "key that seals stored credentials", repr=False)
     deploy_server: str = _setting("DEPLOY_SERVER", "", "address under which users reach the service")
 
@@ -149,6 +152,7 @@ class Settings(BaseSettings):
             sync=self.sync_folder or root / "sync",
             auth=self.auth_folder or root / "auth",
             tmp=self.temp_folder or root / "tmp",
+            logs=self.log_folder or root / "logs",
         )
 
 

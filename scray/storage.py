@@ -138,17 +138,18 @@ def inside(root: Path, path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Storage:
-    """The five roots, shared by all nodes under the same paths; staging lies in `converted`."""
+    """The six roots, shared by all nodes under the same paths; staging lies in `converted`."""
 
     upload: Path
     converted: Path
     sync: Path
     auth: Path
     tmp: Path
+    logs: Path
 
     def create(self) -> None:
         """Make the folders that are missing."""
-        for root in (self.upload, self.converted, self.sync, self.auth, self.tmp, self.staging_root):
+        for root in (self.upload, self.converted, self.sync, self.auth, self.tmp, self.logs, self.staging_root):
             root.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -160,6 +161,10 @@ class Storage:
 
     def converted_dir(self, uuid: str) -> Path:
         return self.converted / _one_name(uuid)
+
+    def log_dir(self, uuid: str) -> Path:
+        """Where the logs of a dataset's runs are."""
+        return self.logs / _one_name(uuid)
 
     def staging_dir(self, uuid: str, key: str) -> Path:
         """Where one plan of a dataset is carried out; `key` is the plan's digest."""

@@ -149,6 +149,21 @@ class AsyncScrayClient:
         """Queue a dataset that has ended for conversion."""
         return await self._wire.ask("POST", f"/api/v1/datasets/{segment(identifier)}/convert")
 
+    async def logs(self, identifier: str, run: str = "", after: int = 0) -> dict[str, Any]:
+        """A page of the log of a run (else the latest) of a dataset: `events`, and `next` for the page after it."""
+        which: dict[str, Any] = {"after": after, **({"run": run} if run else {})}
+        return await self._wire.ask("GET", f"/api/v1/datasets/{segment(identifier)}/logs", params=which)
+
+    async def overview(self) -> dict[str, Any]:
+        """Checks, queue, drivers, and the datasets in work."""
+        return await self._wire.ask("GET", "/api/v1/overview")
+
+    async def questions(self, identifier: str = "") -> list[dict[str, Any]]:
+        """The answers to the eight questions, about a dataset or in general."""
+        which = {"dataset": identifier} if identifier else {}
+        found: list[dict[str, Any]] = (await self._wire.ask("GET", "/api/v1/questions", params=which))["questions"]
+        return found
+
     async def health(self) -> dict[str, Any]:
         """What works and what does not; raises when uploads cannot be received."""
         return await self._wire.ask("GET", "/health")

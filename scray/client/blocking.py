@@ -146,6 +146,15 @@ class ScrayClient:
     def convert(self, identifier: str) -> dict[str, Any]:
         return self._run(self._inner.convert(identifier))
 
+    def logs(self, identifier: str, run: str = "", after: int = 0) -> dict[str, Any]:
+        return self._run(self._inner.logs(identifier, run, after))
+
+    def overview(self) -> dict[str, Any]:
+        return self._run(self._inner.overview())
+
+    def questions(self, identifier: str = "") -> list[dict[str, Any]]:
+        return self._run(self._inner.questions(identifier))
+
     def health(self) -> dict[str, Any]:
         return self._run(self._inner.health())
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -135,3 +136,38 @@ def test_the_driver_is_submitted_once_and_its_folder_is_small(stack: State, clie
 def watchdogs(stack: State) -> list[psutil.Process]:
     found = [process for process in marked(stack.id) if process.cmdline()[1:] == ["-m", "cluster.driver"]]
     return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_run_is_told_in_its_log_and_counted(stack: State, client: ScrayClient) -> None:
+    uuid = send(client, SAMPLES / "img3d.tif", "TIFF")
+    assert client.wait(uuid, 60)["status"] == "done"
+    followed = subprocess.run(
+        [sys.executable, "-m", "cluster.cli", "logs", uuid, "--follow", "--json", "--data", stack.data],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    events = [json.loads(line) for line in followed.stdout.splitlines()]
+    actions = [event["action"] for event in events]
+    assert actions[0] == "claimed"
+    assert actions[-1] == "converted"
+    stages = [event["stage"] for event in events if event["action"] == "stage-begun"]
+    assert stages == ["hashing", "planning", "converting", "sealing", "publishing"]
+    assert sum(event["bytes"] for event in events if event["action"] == "task-done") >= 31 * 61 * 57 * 2
+    code, whole = scray(stack, "logs", uuid)
+    assert (code, whole["events"]) == (0, events)
+    until(lambda: counted(stack, "scray_datasets_total") >= 1, 20, "the next heartbeat")
+    assert counted(stack, "scray_bricks_total") >= actions.count("task-done")
+    for name in ("ray_scray_claims_total", "ray_scray_task_seconds_bucket"):
+        until(lambda name=name: name in exported(stack), 60, f"{name} at Ray's exporter")  # type: ignore[misc]
+
+
+def counted(stack: State, name: str) -> float:
+    """The sum of a metric over all drivers, as the API tells it."""
+    page = httpx.get(f"{stack.api}/metrics", trust_env=False).text
+    return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(name))
+
+
+def exported(stack: State) -> str:
+    """What Ray's exporters show."""
+    found = json.loads((Path(stack.temporary) / "prom_metrics_service_discovery.json").read_text())
+    places = [place for group in found for place in group["targets"]]
+    return "".join(httpx.get(f"http://{place}/metrics", trust_env=False).text for place in places)

@@ -338,7 +338,7 @@ def test_links_are_followed_before_a_path_is_trusted(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Storage:
-    made = Storage(*(tmp_path / "data" / name for name in ("upload", "converted", "sync", "auth", "tmp")))
+    made = Storage(*(tmp_path / "data" / name for name in ("upload", "converted", "sync", "auth", "tmp", "logs")))
     made.create()
     made.create()
     return made
