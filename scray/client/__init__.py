@@ -7,7 +7,26 @@ print(client.wait(upload.dataset_uuid)["status"])
 
 from scray.client.aio import AsyncScrayClient
 from scray.client.blocking import ScrayClient
+from scray.client.largefile import AsyncLargeFileUploadClient, LargeFileUploadClient
 from scray.client.progress import Progress
+from scray.client.scientistcloud import (
+    AsyncScientistCloudUploadClient,
+    JobStatus,
+    ScientistCloudUploadClient,
+    UploadResult,
+)
 from scray.client.sending import Manner, Upload
 
-__all__ = ["AsyncScrayClient", "Manner", "Progress", "ScrayClient", "Upload"]
+__all__ = [
+    "AsyncLargeFileUploadClient",
+    "AsyncScientistCloudUploadClient",
+    "AsyncScrayClient",
+    "JobStatus",
+    "LargeFileUploadClient",
+    "Manner",
+    "Progress",
+    "ScientistCloudUploadClient",
+    "ScrayClient",
+    "Upload",
+    "UploadResult",
+]

@@ -10,12 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from scray.client.chunked import Chunked, Ended
 from scray.client.diary import Diary, diary_path
 from scray.client.local import find_files
 from scray.client.progress import Meter, Report
 from scray.client.sending import Manner, Sending, Upload
 from scray.client.wire import Wire, segment
-from scray.errors import TimedOut, Unreachable
+from scray.errors import Conflict, TimedOut, Unreachable
 from scray.status import ENDS, read_status
 
 POLL_SECONDS = 0.5
@@ -59,6 +60,7 @@ class AsyncScrayClient:
 
     async def upload(
         self,
+        /,
         paths: Path | Sequence[Path],
         *,
         sensor: str,
@@ -86,19 +88,29 @@ class AsyncScrayClient:
         with Diary(path, fresh=not resume) as diary:
             return await Sending(self._wire, form, diary, meter, self._manner).run(files)
 
-    async def import_url(self, url: str, *, link_only: bool = False, **fields: Any) -> Upload:
+    async def resume_session(self, path: Path, upload_id: str, *, on_progress: Report | None = None) -> dict[str, Any]:
+        """Send what a session lacks of a file, and complete it; the answer to that. Raises NotFound, Conflict."""
+        [file] = await asyncio.to_thread(find_files, path)
+        meter = Meter({file.relative: file.size_bytes}, on_progress)
+        lines = asyncio.Semaphore(self._manner.connections)
+        try:
+            return await Chunked(self._wire, file, upload_id, meter, lines, self._manner.connections).resume()
+        except Ended as error:
+            raise Conflict("The upload session is over; send the file anew.") from error
+
+    async def import_url(self, /, url: str, *, link_only: bool = False, **fields: Any) -> Upload:
         """Let the service fetch what is at an address; or only remember it. `fields` as for `upload`."""
         return await self._import("url", {"url": url, "link_only": link_only}, fields)
 
     async def import_s3(
-        self, bucket: str, key: str, *, source: Mapping[str, Any] | None = None, **fields: Any
+        self, /, bucket: str, key: str, *, source: Mapping[str, Any] | None = None, **fields: Any
     ) -> Upload:
         """Let the service fetch an object, or all below a prefix that ends in `/`. `source` says with which rights
         (access_key_id and secret_access_key, profile, or anonymous) and from where (endpoint_url, region).
         """
         return await self._import("s3", {"bucket_name": bucket, "object_key": key, **(source or {})}, fields)
 
-    async def import_drive(self, file: str, service_account: str | Path, **fields: Any) -> Upload:
+    async def import_drive(self, /, file: str, service_account: str | Path, **fields: Any) -> Upload:
         """Let the service fetch a file or folder (its id or link) of Google Drive by a service account's key."""
         account = service_account.read_text() if isinstance(service_account, Path) else service_account
         where = "folder_link" if "/folders/" in file else "file_id"
@@ -108,46 +120,50 @@ class AsyncScrayClient:
         form = {("dataset_name" if name == "name" else name): value for name, value in fields.items()}
         form["conversion_parameters"] = form.pop("parameters", None) or {}
         asked = {**form, "source_type": source_type, "source_config": dict(config)}
-        reply = await self._wire.ask("POST", "/api/upload/initiate", json=asked)
+        reply = await self.ask("POST", "/api/upload/initiate", json=asked)
         return Upload(reply["dataset_uuid"], (reply["job_id"],), 0)
+
+    async def ask(self, /, method: str, path: str, **values: Any) -> dict[str, Any]:
+        """One request of any route; `values` are those of httpx (params, json, data)."""
+        return await self._wire.ask(method, path, **values)
 
     # --- following ---------------------------------------------------------------------------------
 
     async def job(self, job_id: str) -> dict[str, Any]:
         """One job: status, progress, speed, and the error if it failed."""
-        return await self._wire.ask("GET", f"/api/upload/status/{segment(job_id)}")
+        return await self.ask("GET", f"/api/upload/status/{segment(job_id)}")
 
-    async def jobs(self, user_email: str, **conditions: str | int) -> list[dict[str, Any]]:
+    async def jobs(self, /, user_email: str, **conditions: str | int) -> list[dict[str, Any]]:
         """One page of a user's jobs, the last touched first; conditions are `status`, `limit` and `offset`."""
         asked = {"user_id": user_email, **conditions}
-        found: list[dict[str, Any]] = (await self._wire.ask("GET", "/api/upload/jobs", params=asked))["jobs"]
+        found: list[dict[str, Any]] = (await self.ask("GET", "/api/upload/jobs", params=asked))["jobs"]
         return found
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job, or by `upload_<uuid>` a dataset."""
-        await self._wire.ask("POST", f"/api/upload/cancel/{segment(job_id)}")
+        await self.ask("POST", f"/api/upload/cancel/{segment(job_id)}")
 
     async def status(self, identifier: str) -> dict[str, Any]:
         """Where a dataset (uuid, id, slug or name) is on its way."""
-        return await self._wire.ask("GET", f"/api/v1/datasets/{segment(identifier)}/status")
+        return await self.ask("GET", f"/api/v1/datasets/{segment(identifier)}/status")
 
     async def dataset(self, identifier: str) -> dict[str, Any]:
         """The document of a dataset."""
-        found: dict[str, Any] = (await self._wire.ask("GET", f"/api/v1/datasets/{segment(identifier)}"))["dataset"]
+        found: dict[str, Any] = (await self.ask("GET", f"/api/v1/datasets/{segment(identifier)}"))["dataset"]
         return found
 
-    async def datasets(self, **conditions: str | int | bool) -> list[dict[str, Any]]:
+    async def datasets(self, /, **conditions: str | int | bool) -> list[dict[str, Any]]:
         """One page of datasets; conditions are those of `GET /api/v1/datasets` (user_email, limit, …)."""
-        found: list[dict[str, Any]] = (await self._wire.ask("GET", "/api/v1/datasets", params=conditions))["datasets"]
+        found: list[dict[str, Any]] = (await self.ask("GET", "/api/v1/datasets", params=conditions))["datasets"]
         return found
 
-    async def count(self, **conditions: str | int | bool) -> int:
+    async def count(self, /, **conditions: str | int | bool) -> int:
         """How many datasets fit the conditions."""
-        return int((await self._wire.ask("GET", "/api/v1/datasets", params={**conditions, "limit": 1}))["total"])
+        return int((await self.ask("GET", "/api/v1/datasets", params={**conditions, "limit": 1}))["total"])
 
     async def convert(self, identifier: str) -> dict[str, Any]:
         """Queue a dataset that has ended for conversion."""
-        return await self._wire.ask("POST", f"/api/v1/datasets/{segment(identifier)}/convert")
+        return await self.ask("POST", f"/api/v1/datasets/{segment(identifier)}/convert")
 
     async def logs(self, identifier: str, run: str = "", after: int = 0) -> dict[str, Any]:
         """A page of the log of a run (else the latest) of a dataset: `events`, and `next` for the page after it."""
@@ -166,7 +182,7 @@ class AsyncScrayClient:
 
     async def health(self) -> dict[str, Any]:
         """What works and what does not; raises when uploads cannot be received."""
-        return await self._wire.ask("GET", "/health")
+        return await self.ask("GET", "/health")
 
     async def watch(self, identifier: str, timeout_seconds: float | None = None) -> AsyncIterator[dict[str, Any]]:
         """The status of a dataset each time it changed, until it has ended.

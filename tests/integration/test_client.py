@@ -157,7 +157,7 @@ def test_no_service() -> None:
 def test_health_and_other_answers(client: ScrayClient) -> None:
     assert client.health()["database"] == "ok"
     with pytest.raises(ServiceError, match="is it a scray service"):
-        client._run(client._inner._wire.ask("GET", "/docs"))
+        client.ask("GET", "/docs")
 
 
 def test_the_command_says_whether_there_is_anything_to_cancel(
