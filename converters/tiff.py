@@ -16,6 +16,7 @@ import numpy as np
 from converters.faults import reading
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
+from converters.kept import keep, open_stack
 from converters.samples import Part, parts, take
 from converters.tiffseries import TiffStack
 from converters.volume import Array, Box, Reader, Role, Source, Volume, roles_for
@@ -134,17 +135,17 @@ class TiffReader(Reader):
     def __init__(self, root: Path, volume: Volume) -> None:
         super().__init__(root, volume)
         self._part = Part("", volume.dtype, plane=volume.options["plane"])
-        self._stack = TiffStack(root, volume.files[0], volume.options["series"])
-        if self._stack.shape != volume.source_shape:
-            self.close()
+        self._opened = open_stack(root, volume.files[0], volume.options["series"])
+        if self._opened.stack.shape != volume.source_shape:
+            self._opened.stack.close()
             raise MixedInput(f"{volume.files[0]} has changed: it held {volume.source_shape} samples.")
 
     def read_source(self, box: Box) -> Array:
         """The samples of a box in source axes, exactly."""
-        return take(self._stack.read(box), self._part)
+        return take(self._opened.stack.read(box), self._part)
 
     def close(self) -> None:
-        self._stack.close()
+        keep(self._opened)
 
 
 def open_volume(root: Path, volume: Volume) -> Reader:
