@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from converters.fax import FAX, proven
-from converters.jpegfile import LOSSLESS, decode_whole, parse_jpeg
+from converters.jpegfile import decode_whole, parse_jpeg
 from converters.volume import Box
 from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
 
 Array = NDArray[Any]
 BLOCK_BYTES = 4 << 20  # what is read at once where more than the box has to be read
 HEADER_BYTES = 8  # of a TIFF file: no pixels can lie there
-JPEG = 7
+_START_OF_IMAGE = b"\xff\xd8"
+_JPEG_XR = frozenset({22610, 34934})
+_NOISE = bytes((n * 89 + 41) % 256 for n in range(256))
 _PREDICTED = frozenset({5, 8, 32946, 34925, 50000})  # compressions whose Predictor tag is heeded by every reader
 JPEG_CODES = frozenset({6, 7, 34892, 33007})
 _GDAL_TAGS = (42112, 42113, 33550, 34735)
@@ -137,11 +140,14 @@ class Pages:
 
         if self.keyframe.compression in FAX:
             return self._fax(page, data, index)
-        if self.keyframe.compression != JPEG or self.keyframe.bitspersample != 8 or self.keyframe.jpegheader:
-            return decode(data)
         what = f"Strip or tile {index} of {self.name}"
-        found = parse_jpeg(data, what)
-        return decode(data) if found.process == LOSSLESS else decode_whole(data, found, decode, what)
+        if self.keyframe.compression in _JPEG_XR:
+            return _unmoved(data, decode, what)
+        if self.keyframe.compression not in JPEG_CODES or self.keyframe.jpegheader:
+            return decode(data)
+        if not data.startswith(_START_OF_IMAGE):
+            raise Unsupported(f"{what} is JPEG data without a beginning, as an old kind of TIFF has it.")
+        return decode_whole(data, parse_jpeg(data, what), decode, what)
 
     def _fax(self, page: Any, data: bytes, index: int) -> Array:
         pixels = np.asarray(page.decode(data, index)[0])
@@ -184,6 +190,14 @@ class Pages:
             block = np.empty((min(rows, len(out) - y), right - left, count), out.dtype)
             pread_exact(fd, block, start + y * row_bytes + left * pixel, self.name)
             out[y : y + rows] = block[:, columns[0] - left : columns[1] - left, samples[0] : samples[1]]
+
+
+def _unmoved(data: bytes, decode: Callable[[bytes], Array], what: str) -> Array:
+    """The pixels of JPEG XR data, which are whole if further data behind them change nothing."""
+    pixels = decode(data)
+    if decode(data + _NOISE).tobytes() != pixels.tobytes():
+        raise TruncatedInput(f"{what} is cut short: its JPEG XR data end before its last pixel.")
+    return pixels
 
 
 def pread_exact(fd: int, out: Array, offset: int, name: str) -> None:

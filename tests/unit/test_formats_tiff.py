@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any, cast
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -29,6 +30,7 @@ from scray.errors import (
     UnsafePath,
     WrongSensor,
 )
+from tests import tiffs
 from tests.formats import DATA, check_boxes, pattern, read_all
 
 
@@ -470,3 +472,31 @@ def test_fax_codes_that_end_early_are_errors(tmp_path: Path, how: str) -> None:
         volume = probe_one(tmp_path, "b.tif")
         with pytest.raises(BadInput, match=r"b\.tif"):
             read_all(tiff, tmp_path, volume)
+
+
+@pytest.mark.parametrize("how", ["jpegxr", "lossless", "twelve", "by another encoder"])
+def test_decoders_that_fill_in_what_is_missing_are_found_out(tmp_path: Path, how: str) -> None:
+    """The end of the strip is taken away; its end marker stays."""
+    y, x = np.mgrid[:64, :80]
+    array = ((x * 50 + y * 70) % 4096).astype(np.uint16) + pattern((64, 80), "u1") // 8
+    encode = {
+        "jpegxr": lambda: imagecodecs.jpegxr_encode(array),
+        "lossless": lambda: imagecodecs.jpeg8_encode(array, lossless=True, bitspersample=16),
+        "twelve": lambda: imagecodecs.jpeg8_encode(array, bitspersample=12, level=95),
+        "by another encoder": lambda: imagecodecs.ljpeg_encode(array),
+    }[how]
+    data, code = bytes(encode()), 34934 if how == "jpegxr" else 7
+    bits = 12 if how == "twelve" else 16
+    whole = tiffs.tiff(tiffs.Page(tiffs.grey(80, 64, bits=bits, t259=code), [data]))
+    (tmp_path / "a.tif").write_bytes(whole)
+    found = read_all(tiff, tmp_path, probe_one(tmp_path, "a.tif"))[0]
+    if how == "twelve":
+        assert np.abs(found.astype(int) - array).mean() < 60
+    else:
+        assert np.array_equal(found, array)
+    for cut in (8, 100, len(data) // 2):
+        end = b"" if how == "jpegxr" else data[-2:]
+        page = tiffs.Page(tiffs.grey(80, 64, bits=bits, t259=code), [data[:-cut] + end])
+        (tmp_path / "a.tif").write_bytes(tiffs.tiff(page))
+        with pytest.raises(BadInput, match=r"a\.tif"):
+            read_all(tiff, tmp_path, probe_one(tmp_path, "a.tif"))
