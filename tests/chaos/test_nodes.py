@@ -19,7 +19,8 @@ from tests.chaos.hosts import OWN, impossible
 ROOT = Path(__file__).parents[2]
 WORKERS = 3 if os.environ.get("CHAOS") == "long" else 1
 GOOD = ["head", *(f"worker{i}" for i in range(1, WORKERS + 1))]
-SECONDS = 280.0
+SECONDS = 540.0
+pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 @pytest.fixture(scope="module")
