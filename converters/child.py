@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import pickle
+import select
 import shutil
 import sys
 import time
@@ -22,18 +23,24 @@ from converters import confine
 
 HEADROOM_BYTES = 512 << 20  # what libraries map beyond what they hold
 ALIVE_SECONDS = 1.0
+IDLE_SECONDS = 120.0
 Answer = dict[str, Any]
 
 
 def main(requests: TextIO, answers: TextIO) -> None:
-    """Serve requests until there are no more; the first one says what may be touched."""
+    """Serve requests until there are no more, or none for long; the first one says what may be touched."""
     limits = json.loads(requests.readline())
     read, write = ([Path(p) for p in limits[name]] for name in ("read", "write"))
     force = seal_off(read, write) if limits["sealed"] else preload()
     confine.limit_memory(_mapped_bytes() + HEADROOM_BYTES + limits["memory_bytes"])
     _send(answers, {"force": [*force, "memory"]})
-    for line in requests:
+    while line := _next(requests):
         _send(answers, answer(json.loads(line), answers))
+
+
+def _next(requests: TextIO) -> str:
+    """The next request; "" where there are no more, or none for so long that its dataset must be done with."""
+    return requests.readline() if select.select([requests], [], [], IDLE_SECONDS)[0] else ""
 
 
 def seal_off(read: list[Path], write: list[Path]) -> list[str]:

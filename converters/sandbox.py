@@ -18,6 +18,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -33,6 +34,8 @@ from scray.errors import EmptyInput, Incomplete, ReaderCrashed, ScrayError, Time
 from scray.manifest import FileDigest
 
 SILENCE_SECONDS = 60.0
+ANSWER_BYTES = 1 << 20  # more than any answer has
+HANGING_UP_SECONDS = 5.0
 PROBE_BYTES = UNPACK_BYTES = 2 << 30
 WANTED = frozenset({"network", "reach", "memory"})
 KEPT_VARIABLES = ("PATH", "LANG", "LC_ALL", "TZ", "SCRAY_STACK_ID")
@@ -46,6 +49,7 @@ class Sandbox:
     """
 
     program = "converters.child"
+    silence_seconds = SILENCE_SECONDS
 
     def __init__(self, read: Iterable[Path], write: Iterable[Path], memory_bytes: int, sealing: str = "auto") -> None:
         self.sealing = sealing
@@ -67,14 +71,16 @@ class Sandbox:
             env=_environment(),
             cwd="/",
         )
+        self._heard = b""
         self._tell(self.limits)
-        self.force = frozenset(self._listen(SILENCE_SECONDS)["force"])
+        self.force = frozenset(self._listen(SILENCE_SECONDS).get("force", ()))
         if self.sealing == "required" and (missing := WANTED - self.force):
             self.close()
             raise Unsealed(f"SCRAY_SANDBOX=required, but the kernel gives no limit on: {', '.join(sorted(missing))}.")
 
-    def call(self, request: dict[str, Any], silence_seconds: float = SILENCE_SECONDS) -> str:
+    def call(self, request: dict[str, Any], silence_seconds: float | None = None) -> str:
         """The result of a request; raises what the child raised, ReaderCrashed or TimedOut after a second try."""
+        silence_seconds = silence_seconds or self.silence_seconds
         try:
             return self._once(request, silence_seconds)
         except (ReaderCrashed, TimedOut):
@@ -90,9 +96,9 @@ class Sandbox:
         self._tell(request)
         while "alive" in (answer := self._listen(silence_seconds)):
             pass
-        if "error" in answer:
-            raise _error(answer["error"], answer["message"])
-        return str(answer["done"])
+        if "done" in answer:
+            return str(answer["done"])
+        raise _error(str(answer.get("error")), str(answer.get("message")))
 
     def _tell(self, message: dict[str, Any]) -> None:
         assert self.child.stdin
@@ -101,14 +107,35 @@ class Sandbox:
             self.child.stdin.flush()
 
     def _listen(self, silence_seconds: float) -> dict[str, Any]:
+        """The next answer; a child that was taken over cannot make its parent wait for ever, or hold much."""
+        end = time.monotonic() + silence_seconds
+        while b"\n" not in self._heard:
+            self._hear(end, silence_seconds)
+        line, _, self._heard = self._heard.partition(b"\n")
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ReaderCrashed("Reading the file made its process answer nonsense.") from error
+        return answer if isinstance(answer, dict) else {}
+
+    def _hear(self, end: float, silence_seconds: float) -> None:
         assert self.child.stdout
-        if not select.select([self.child.stdout], [], [], silence_seconds)[0]:
+        if not select.select([self.child.stdout], [], [], max(0.0, end - time.monotonic()))[0]:
             raise TimedOut(f"Reading the file made no progress for {silence_seconds:.0f} seconds.")
-        line = self.child.stdout.readline()
-        if not line:
-            raise ReaderCrashed(f"Reading the file ended its process ({_how(self.child.wait())}).")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        piece = os.read(self.child.stdout.fileno(), ANSWER_BYTES)
+        if not piece:
+            raise ReaderCrashed(f"Reading the file ended its process ({self._end()}).")
+        self._heard += piece
+        if len(self._heard) > ANSWER_BYTES:
+            raise ReaderCrashed("Reading the file made its process answer without end.")
+
+    def _end(self) -> str:
+        """How a child ended that has hung up; one that lives on is killed."""
+        try:
+            return _how(self.child.wait(HANGING_UP_SECONDS))
+        except subprocess.TimeoutExpired:
+            self.close()
+            return "it hung up"
 
     @property
     def alive(self) -> bool:

@@ -1,7 +1,11 @@
-"""A sealed child whose reader has gone bad: what it tries is what a hostile file could make a reader do."""
+"""A sealed child whose reader has gone bad: what it tries is what a hostile file could make a reader do.
+
+It goes bad at the tasks that the file `trap` in the staging folder names, a JSON object of tasks and what they do.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -71,6 +75,45 @@ def environment(request: Request, pulse: Pulse) -> str:
     return "\n".join(f"{k}={v}" for k, v in os.environ.items())
 
 
+def perform(request: Request, pulse: Pulse) -> str:
+    staging = Path(request["staging"])
+    trap = staging / "trap"
+    action = json.loads(trap.read_text()).get(request["task"]) if trap.exists() else None
+    if not action:
+        return child._perform(request, pulse)
+    with (staging / "victims").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    return child.REQUESTS[action]({"note": str(staging / "company"), "bytes": 64 << 30}, pulse)
+
+
+def prepare(request: Request, pulse: Pulse) -> str:
+    trap = Path(request["parent"]) / "trap"
+    if not trap.exists():
+        return child._prepare(request, pulse)
+    note = str(trap.with_name("company"))
+    return child.REQUESTS[trap.read_text()]({"note": note, "bytes": 64 << 30}, pulse)
+
+
+def hang_up(request: Request, pulse: Pulse) -> str:
+    os.closerange(0, 100)
+    return hang(request, pulse)
+
+
+def half_an_answer(request: Request, pulse: Any) -> str:
+    os.write(pulse.answers.fileno(), b'{"done": ')
+    return hang(request, pulse)
+
+
+def nonsense(request: Request, pulse: Any) -> str:
+    os.write(pulse.answers.fileno(), b"[[[[\n")
+    return "x"
+
+
+def endless_answer(request: Request, pulse: Any) -> str:
+    while True:
+        os.write(pulse.answers.fileno(), b"x" * 65536)
+
+
 def chatter(request: Request, pulse: Pulse) -> str:
     print('{"done": "I am no answer"}', flush=True)
     return "answer"
@@ -89,6 +132,12 @@ if __name__ == "__main__":
         connect,
         environment,
         chatter,
+        perform,
+        prepare,
+        hang_up,
+        half_an_answer,
+        nonsense,
+        endless_answer,
     ):
         child.REQUESTS[action.__name__] = action
     child.serve()

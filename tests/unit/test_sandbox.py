@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import psutil
 import pytest
@@ -22,7 +23,7 @@ import tifffile
 
 from converters import child, confine, prepare, run, sandbox
 from converters.prepare import Job, find_files
-from converters.run import execute, load_plan
+from converters.run import Serial, execute, load_plan
 from converters.sandbox import Sandbox
 from scray.errors import BadInput, ReaderCrashed, ScrayError, StorageError, TimedOut, TooLarge, Unsealed
 from scray.manifest import digest_file
@@ -63,9 +64,14 @@ def test_an_endless_loop_is_ended_with_all_it_started(box: Sandbox, folders: tup
     note = folders[1] / "note"
     with pytest.raises(TimedOut, match="no progress"):
         box.call({"do": "hang_with_company", "note": str(note)}, silence_seconds=1.5)
+    gone(int(note.read_text()))
+
+
+def gone(pid: int) -> None:
+    """Wait until there is no such process."""
     deadline = time.monotonic() + 10
-    while psutil.pid_exists(int(note.read_text())) and _state(int(note.read_text())) != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline, "the company lives on"
+    while psutil.pid_exists(pid) and _state(pid) != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"process {pid} lives on"
         time.sleep(0.05)
 
 
@@ -74,6 +80,35 @@ def _state(pid: int) -> str:
         return str(psutil.Process(pid).status())
     except psutil.NoSuchProcess:
         return str(psutil.STATUS_ZOMBIE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        ("hang_up", "hung up"),
+        ("half_an_answer", "no progress"),
+        ("nonsense", "nonsense"),
+        ("endless_answer", "without end"),
+    ],
+)
+def test_a_child_that_answers_badly_is_ended(
+    box: Sandbox, act: str, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "HANGING_UP_SECONDS", 0.2)
+    with pytest.raises((ReaderCrashed, TimedOut), match=error):
+        box.call({"do": act}, silence_seconds=1.5)
+    assert not box.alive
+
+
+def test_a_child_that_nobody_asks_anything_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "IDLE_SECONDS", 0.05)
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as requests, os.fdopen(writing, "w") as asking:
+        asking.write("{}\n")
+        asking.flush()
+        assert child._next(requests) == "{}\n"
+        assert child._next(requests) == ""
 
 
 def test_long_work_that_shows_progress_is_left_alone(box: Sandbox) -> None:
@@ -140,10 +175,7 @@ def test_it_dies_with_its_parent(folders: tuple[Path, Path]) -> None:
         assert psutil.pid_exists(pid)
         parent.kill()
         parent.wait()
-        deadline = time.monotonic() + 10
-        while psutil.pid_exists(pid) and _state(pid) != psutil.STATUS_ZOMBIE:
-            assert time.monotonic() < deadline, "the child outlives its parent"
-            time.sleep(0.05)
+        gone(pid)
 
 
 class UnsealedSandbox(Sandbox):
@@ -188,6 +220,75 @@ def test_every_step_refuses_where_the_seal_is_required_and_missing(
     }
     with pytest.raises(Unsealed):
         steps[step]()
+
+
+# --- bricks of a plan ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The staging folder of a plan of five bricks, performed by children that go bad where its trap says so."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with h5py.File(folder / "a.h5", "w") as file:
+        for i in range(5):
+            file[f"d{i}"] = np.arange(60 + i, dtype="<u2")
+    monkeypatch.setattr(Sandbox, "program", "tests.hostile_child")
+    monkeypatch.setattr(Sandbox, "silence_seconds", 1.5)
+    names = ",".join(f"/d{i}" for i in range(5))
+    job = Job(folder, ("a.h5",), "HDF5", {"dataset": names})
+    return sandbox.prepare(job, (digest_file(folder, "a.h5"),), tmp_path / "staging")
+
+
+GOES_BAD = [
+    ("crash", ReaderCrashed),
+    ("hang_with_company", TimedOut),
+    ("bomb", TooLarge),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.parametrize(("act", "error"), GOES_BAD)
+def test_a_brick_that_goes_bad_ends_with_a_code_and_leaves_nothing(
+    many: Path, act: str, error: type[ScrayError], which: int
+) -> None:
+    bad = load_plan(many).tasks[which].id
+    (many / "trap").write_text(json.dumps({bad: act}))
+    done: list[str] = []
+    with pytest.raises(error) as caught:
+        execute(many, Serial(sandbox.perform), on_mark=lambda mark: done.append(mark.task))
+    assert not caught.value.transient
+    assert bad not in done
+    assert len(done) == (0 if which == 0 else len(load_plan(many).tasks) - 1)
+    sandbox.end_all()
+    for pid in _victims(many):
+        gone(pid)
+    (many / "trap").unlink()
+    execute(many, Serial(sandbox.perform))
+    sandbox.end_all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("act", "error"), GOES_BAD)
+def test_probing_that_goes_bad_ends_with_a_code_and_leaves_nothing(
+    many: Path, tmp_path: Path, act: str, error: type[ScrayError]
+) -> None:
+    plan = load_plan(many)
+    job = Job(Path(plan.root), ("a.h5",), "HDF5")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "trap").write_text(act)
+    with pytest.raises(error):
+        sandbox.prepare(job, plan.inputs, tmp_path / "other")
+    assert {path.name for path in (tmp_path / "other").iterdir()} <= {"trap", "company"}
+    for pid in _victims(tmp_path / "other"):
+        gone(pid)
+    assert not [child for child in psutil.Process().children() if "tests.hostile_child" in child.cmdline()]
+
+
+def _victims(staging: Path) -> list[int]:
+    company = staging / "company"
+    return [int(word) for path in (staging / "victims", company) if path.exists() for word in path.read_text().split()]
 
 
 # --- the real child ------------------------------------------------------------------------------
