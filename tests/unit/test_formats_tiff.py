@@ -479,7 +479,7 @@ def test_decoders_that_fill_in_what_is_missing_are_found_out(tmp_path: Path, how
     """The end of the strip is taken away; its end marker stays."""
     y, x = np.mgrid[:64, :80]
     array = ((x * 50 + y * 70) % 4096).astype(np.uint16) + pattern((64, 80), "u1") // 8
-    encode = {
+    encode: Any = {
         "jpegxr": lambda: imagecodecs.jpegxr_encode(array),
         "lossless": lambda: imagecodecs.jpeg8_encode(array, lossless=True, bitspersample=16),
         "twelve": lambda: imagecodecs.jpeg8_encode(array, bitspersample=12, level=95),
