@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -55,6 +56,13 @@ class Tree:
 def walk(store: H5Store, name: str) -> Tree:
     """Walk breadth first; each object is visited once, whatever links lead to it. Raises TooLarge past the limit."""
     tree = Tree()
+    for _ in walking(store, name, tree):
+        pass
+    return tree
+
+
+def walking(store: H5Store, name: str, tree: Tree) -> Iterator[Node]:
+    """The objects of a file while they are walked and noted in `tree`."""
     start = store.find(name, "/")
     seen = {start.identity}
     queue = deque([Node("/", start)])
@@ -65,7 +73,7 @@ def walk(store: H5Store, name: str) -> Tree:
         if visited + len(queue) > MAX_OBJECTS:
             raise TooLarge(f"{name} has more than {MAX_OBJECTS} objects; name one with the parameter dataset.")
         queue.extend(_visit(store, node, tree, seen))
-    return tree
+        yield node
 
 
 def _visit(store: H5Store, node: Node, tree: Tree, seen: set[tuple[str, int]]) -> list[Node]:

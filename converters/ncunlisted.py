@@ -7,32 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from converters.h5links import H5Store
-from converters.h5walk import Node, attribute, attributes, text, walk
+from converters.h5walk import Node, Tree, attribute, attributes, text
 from converters.ncvars import Variable
-from scray.errors import ScrayError
 
 PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
 
 
-def with_unlisted(store: H5Store, name: str, listed: list[Variable]) -> list[Variable]:
+def with_unlisted(tree: Tree, listed: list[Variable]) -> list[Variable]:
     """`listed`, and the datasets of numbers that are none of its variables of numbers."""
-    known = {identity for v in listed if v.numeric for identity in _identity(store, name, v.path)}
-    found = [_variable(node) for node in walk(store, name).datasets if _is_variable(node, known)]
+    known = {variable.path for variable in listed if variable.numeric}
+    found = [_variable(node) for node in tree.datasets if node.path.strip("/") not in known and not _placeholder(node)]
     paths = {variable.path for variable in found}
     return [variable for variable in listed if variable.path not in paths] + found
 
 
-def _identity(store: H5Store, name: str, path: str) -> list[tuple[str, int]]:
-    try:
-        return [store.find(name, path).identity]
-    except ScrayError:
-        return []
-
-
-def _is_variable(node: Node, known: set[tuple[str, int]]) -> bool:
-    placeholder = text(attribute(node.found.item, "NAME")).startswith(PLACEHOLDER)
-    return not placeholder and node.found.identity not in known
+def _placeholder(node: Node) -> bool:
+    """Whether this is but a dimension: NetCDF keeps one without a variable as an empty dataset."""
+    return text(attribute(node.found.item, "NAME")).startswith(PLACEHOLDER)
 
 
 def _variable(node: Node) -> Variable:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import netCDF4
 from converters import cdfheader, hdf5
 from converters.faults import check_size, reading
 from converters.h5links import Found, H5Store
-from converters.h5walk import attribute, walk
+from converters.h5walk import Tree, attribute, walk, walking
 from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
 from converters.ncunlisted import with_unlisted
@@ -45,6 +46,8 @@ from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, 
 FORMAT = "netcdf"
 CACHE_BYTES = 1 << 20
 MAX_FILES_TOLD = 1000
+MAX_LOOKED_AT = 1000  # objects, to tell NetCDF-4 from other HDF5
+SCALES = ("DIMENSION_LIST", "_Netcdf4Dimid", "REFERENCE_LIST")
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
@@ -79,18 +82,27 @@ def is_netcdf4(root: Path, name: str) -> bool:
         file = store.file(name)
         if attribute(file, "_NCProperties") is not None:
             return True
-        keys = ("DIMENSION_LIST", "_Netcdf4Dimid", "REFERENCE_LIST")
-        return any(attribute(n.found.item, key) is not None for n in walk(store, name).datasets[:1000] for key in keys)
+        first = islice(walking(store, name, Tree()), MAX_LOOKED_AT)
+        return any(attribute(node.found.item, key) is not None for node in first for key in SCALES)
 
 
 @contextmanager
-def _opened(root: Path, name: str) -> Iterator[Any]:
-    """The file in the NetCDF library, values raw; checked first: the library shows zeros for what is missing."""
+def _opened(root: Path, name: str) -> Iterator[tuple[Any, H5Store, Tree | None]]:
+    """The file in the NetCDF library, values raw, and its HDF5 objects where it is HDF5.
+
+    Checked first: the library shows zeros for what is missing, and follows any link.
+    """
     path = root.resolve() / name
-    if kind_of(path) == "hdf5":
-        _check_links(root, name)
-    else:
-        cdfheader.check(path, name)
+    with H5Store(root) as store:
+        tree = _checked(store, name) if kind_of(path) == "hdf5" else None
+        if not tree:
+            cdfheader.check(path, name)
+        with _dataset(path, name) as dataset:
+            yield dataset, store, tree
+
+
+@contextmanager
+def _dataset(path: Path, name: str) -> Iterator[Any]:
     with reading(name, "NetCDF"):
         netCDF4.set_chunk_cache(CACHE_BYTES, 521, 0.75)
         with netCDF4.Dataset(str(path), "r") as dataset:
@@ -99,24 +111,23 @@ def _opened(root: Path, name: str) -> Iterator[Any]:
             yield dataset
 
 
-def _check_links(root: Path, name: str) -> None:
-    """No link of the file may lead outside, and what its samples are made of has to be there."""
-    with H5Store(root) as store:
-        tree = walk(store, name)
-        for error in tree.broken.values():
-            if isinstance(error, (HostileInput, MissingSource)):
-                raise error
-        for node in tree.datasets:
-            if node.found.item.is_virtual or node.found.item.external:
-                store.check_samples(node.found)
+def _checked(store: H5Store, name: str) -> Tree:
+    """The objects of a file; no link may lead outside, and what its samples are made of has to be there."""
+    tree = walk(store, name)
+    for error in tree.broken.values():
+        if isinstance(error, (HostileInput, MissingSource)):
+            raise error
+    for node in tree.datasets:
+        if node.found.item.is_virtual or node.found.item.external:
+            store.check_samples(node.found)
+    return tree
 
 
 def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
-    with reading(name, "NetCDF"), _opened(root, name) as dataset, H5Store(root) as store:
-        is_hdf5 = str(dataset.disk_format).startswith("HDF5")
+    with reading(name, "NetCDF"), _opened(root, name) as (dataset, store, tree):
         every = list(variables(dataset))
-        if is_hdf5:
-            every = with_unlisted(store, name, every)
+        if tree:
+            every = with_unlisted(tree, every)
         chosen = _named(name, every, wanted) if wanted else data_variables(every)
         if not chosen:
             raise NothingToConvert(f"{name} holds no array of numbers. Its variables: {_listing(every)}.")
@@ -127,7 +138,7 @@ def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
         volumes: list[Volume] = []
         for label, grid in _labelled(ordered).items():
             for variable in grid:
-                volumes += _volumes(store if is_hdf5 else None, name, variable, label, axes)
+                volumes += _volumes(store if tree else None, name, variable, label, axes)
         notes = _notes(every, chosen)
         return Source(FORMAT, tuple(volumes), metadata=_metadata(dataset, name, every), notes=notes)
 
@@ -265,7 +276,7 @@ class NetCDFReader(Reader):
         super().__init__(root, volume)
         self._part = part_of(volume)
         self._opened = _opened(root, volume.files[0])
-        dataset = self._opened.__enter__()
+        dataset, _, _ = self._opened.__enter__()
         try:
             with reading(volume.files[0], "NetCDF"):
                 self._item = dataset[volume.options["path"]]

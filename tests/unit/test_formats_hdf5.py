@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,20 +72,6 @@ def test_any_rank(tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, ..
     assert whole.tobytes() == array.tobytes()
     assert len(volume.space) <= 5
     check_boxes(hdf5, root, volume, whole, seed, 3)
-
-
-@pytest.mark.parametrize(
-    "codec",
-    [hdf5plugin.Bitshuffle(), hdf5plugin.Blosc(), hdf5plugin.LZ4(), hdf5plugin.Zstd()],
-    ids=lambda c: type(c).__name__,
-)
-def test_plugin_filters(tmp_path: Path, codec: Any) -> None:
-    array = pattern((8, 30, 20), "<u2")
-    with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("data", data=array, chunks=(1, 30, 20), **codec)
-    volume = probe_one(tmp_path, "a.h5")
-    assert volume.compressed
-    assert read_all(hdf5, tmp_path, volume)[0].tobytes() == array.tobytes()
 
 
 def test_a_filter_that_is_not_there_is_named(tmp_path: Path) -> None:
