@@ -6,7 +6,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("speed", "scaling", "hashing", "latency", "growth", "many", "memory", "ingest", "fuzz")
+NAMES = ("speed", "scaling", "hashing", "latency", "growth", "many", "memory", "ingest", "objects", "fuzz")
 
 
 def main(names: list[str]) -> None:
