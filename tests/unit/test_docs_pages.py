@@ -58,7 +58,7 @@ def npy(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module and the lines of the page, in force for one test."""
     source, kinds, lines = code_blocks()
     module = ModuleType("converters.npy")
-    exec(compile(source, "converters/npy.py", "exec"), module.__dict__)
+    exec(compile(source, "adding-a-format.md", "exec"), module.__dict__)
     monkeypatch.setitem(sys.modules, "converters.npy", module)
     for owner, names, text in ((sniff, ("KINDS", "_MAGIC"), kinds), (registry, ("MODULES", "_CONVERTIBLE"), lines)):
         for name in names:
