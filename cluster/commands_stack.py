@@ -49,10 +49,20 @@ def down(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
 
 
 @show.command
-def status(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
-    """What runs, how much waits, what failed."""
+def status(
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again; a live view on a terminal.")] = False,
+    every: Annotated[float, typer.Option(help="With --watch: how many seconds lie between.", min=0.1)] = 1.0,
+    data: Data = DEFAULT_DATA,
+    api: Address = "",
+    as_json: Json = False,
+) -> None:
+    """What runs, how much waits, what failed; with --watch and --json, one document a line."""
     from cluster import observe
 
+    if watch:
+        from cluster import watching
+
+        watching.watch(lambda: observe.status(data, api), every, as_json=as_json)
     found = observe.status(data, api)
     ending.result(found, observe.status_text(found), as_json=as_json)
     if not found["healthy"]:
@@ -60,15 +70,23 @@ def status(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) 
 
 
 @show.command
-def doctor(data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
-    """Look at everything that can be wrong here, and say what to do about it."""
-    from cluster import observe
+def doctor(
+    dataset: Annotated[str, typer.Argument(metavar="[UUID]", help="A dataset that is asked about.")] = "",
+    data: Data = DEFAULT_DATA,
+    api: Address = "",
+    as_json: Json = False,
+) -> None:
+    """Look at everything that can be wrong, answer what is asked most, and say what to do; exit code 1 if it must."""
+    from cluster import doctor
 
-    checks = observe.doctor(data, api)
-    document: dict[str, Any] = {"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]}
-    text = "\n".join(f"{'ok  ' if check.ok else 'LOOK'}  {check.name}: {check.says}" for check in checks)
-    ending.result(document, text, as_json=as_json)
-    if not document["ok"]:
+    checks = doctor.examine(data, api, dataset)
+    well = all(check.state != "fail" for check in checks)
+    found = [{**asdict(check), "ok": check.ok} for check in checks]
+    lines = [
+        f"{check.state:5} {check.name}: {check.says}" + (f"\n      {check.todo}" * bool(check.todo)) for check in checks
+    ]
+    ending.result({"ok": well, "checks": found}, "\n".join(lines), as_json=as_json)
+    if not well:
         raise typer.Exit(ending.EXIT_FAILED)
 
 
