@@ -1,6 +1,6 @@
 """Which format module reads an input: the sensor guides, the content decides.
 
-Adding a format is one module with `probe` and `open_volume`, and one line in MODULES.
+Adding a format is one module with `probe` and `open_volume`, and one line in `converters.kinds`.
 """
 
 from __future__ import annotations
@@ -12,27 +12,19 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from converters.kinds import KINDS
 from converters.natural import natural_key
 from converters.other import package
-from converters.sniff import KINDS, kind_of
+from converters.sniff import kind_of
 from converters.visible import visible
 from converters.volume import Reader, Source, Volume
 from scray.errors import BadParameter, EmptyInput, MixedInput, NothingToConvert, Unsupported, WrongSensor
 from scray.sensors import read_sensor
 from scray.storage import inside
 
-MODULES = {
-    "tiff": "tiff",
-    "hdf5": "hdf5",
-    "nexus": "nexus",
-    "netcdf": "netcdf",
-    "idx": "idx",
-    "rgb": "rgb",
-    "mapir": "mapir",
-}
-
 _PICTURES = ("jpeg", "png", "tiff")
 _PICTURE_NAMES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png"})
+_MODULES_OF_SENSORS = {"mapir", "nexus"}  # which read what another module reads too
 _PICTURE_SENSORS = {"RGB": "rgb", "TIFF RGB": "rgb", "MAPIR": "mapir"}
 
 # What each sensor expects to find (kinds of content, best first) and the names such files usually have.
@@ -47,7 +39,6 @@ _SENSORS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "IDX": (("idx", "midx"), frozenset({".idx", ".midx"})),
     "OTHER": ((), frozenset()),
 }
-_CONVERTIBLE = {"idx": "idx", "hdf5": "hdf5", "netcdf": "netcdf", "tiff": "tiff", "jpeg": "rgb", "png": "rgb"}
 
 _NAMES_A_DATASET = "one path or a comma list"
 KNOWN_PARAMETERS = {
@@ -98,7 +89,9 @@ def _recognised(
     wanted, suffixes = _SENSORS[sensor]
     _check_names(kinds, wanted, suffixes, sensor)
     kind = next((kind for kind in wanted if kind in kinds.values()), None) or _other_kind(kinds, sensor)
-    note = () if kind in wanted or not wanted else (f"The content is {KINDS[kind]}, not what {sensor} stands for.",)
+    note = (
+        () if kind in wanted or not wanted else (f"The content is {KINDS[kind].told}, not what {sensor} stands for.",)
+    )
     module, chosen = _module(sensor, kind, root, names, kinds)
     source: Source = module.probe(root, chosen, parameters)
     return replace(source, notes=(*note, *_ignored(names, chosen), *source.notes))
@@ -116,7 +109,9 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 def open_volume(root: Path, volume: Volume) -> Reader:
     """A reader of a volume, by its format."""
-    reader: Reader = importlib.import_module(f"converters.{MODULES[volume.format]}").open_volume(root, volume)
+    if volume.format not in _MODULES_OF_SENSORS | {kind.module for kind in KINDS.values()}:
+        raise Unsupported(f"There is no reader of {volume.format!r}.")
+    reader: Reader = importlib.import_module(f"converters.{volume.format}").open_volume(root, volume)
     return reader
 
 
@@ -130,12 +125,12 @@ def _check_names(kinds: Mapping[str, str], wanted: tuple[str, ...], suffixes: fr
         if kind not in wanted and PurePosixPath(name).suffix.lower() in suffixes:
             if kind == "empty":
                 raise EmptyInput(f"{name} is empty.")
-            raise WrongSensor(f"{name} is {KINDS[kind]}, which does not fit the sensor {sensor}.")
+            raise WrongSensor(f"{name} is {KINDS[kind].told}, which does not fit the sensor {sensor}.")
 
 
 def _other_kind(kinds: Mapping[str, str], sensor: str) -> str:
     """What else the input is, where there is only one answer."""
-    safe = {kind for kind, module in _CONVERTIBLE.items() if module != "rgb" or sensor == "OTHER"}
+    safe = {name for name, kind in KINDS.items() if kind.module and (kind.module != "rgb" or sensor == "OTHER")}
     found = sorted(set(kinds.values()) & safe)
     if len(found) == 1:
         return found[0]
@@ -144,14 +139,14 @@ def _other_kind(kinds: Mapping[str, str], sensor: str) -> str:
     name, kind = next(iter(kinds.items()))
     if sensor == "OTHER":
         raise Unsupported(f"The dataset holds {_told(kinds)}, which cannot be converted.")
-    raise WrongSensor(f"{name} is {KINDS[kind]}, which does not fit the sensor {sensor}.")
+    raise WrongSensor(f"{name} is {KINDS[kind].told}, which does not fit the sensor {sensor}.")
 
 
 def _told(kinds: Mapping[str, str]) -> str:
     """What is in the dataset, the most frequent first, with an example of each."""
     counts = Counter(kinds.values())
     first = {kind: name for name, kind in reversed(list(kinds.items()))}
-    return ", ".join(f"{KINDS[kind]} ({count}, like {first[kind]})" for kind, count in counts.most_common())
+    return ", ".join(f"{KINDS[kind].told} ({count}, like {first[kind]})" for kind, count in counts.most_common())
 
 
 def _module(
@@ -173,7 +168,7 @@ def _module(
     if kind == "netcdf":
         both = tuple(name for name in names if kinds[name] in ("netcdf", "hdf5"))
         return importlib.import_module("converters.netcdf"), both
-    return importlib.import_module(f"converters.{MODULES[_CONVERTIBLE[kind]]}"), chosen
+    return importlib.import_module(f"converters.{KINDS[kind].module}"), chosen
 
 
 def _ignored(names: tuple[str, ...], chosen: tuple[str, ...]) -> tuple[str, ...]:

@@ -5,60 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+from converters.kinds import HDF5_SIGNATURE, KINDS
+
 HEAD_BYTES = 4096
-
-# What each kind is called in a sentence.
-KINDS = {
-    "tiff": "a TIFF image",
-    "hdf5": "an HDF5 file",
-    "netcdf": "a NetCDF file",
-    "idx": "an IDX header",
-    "midx": "a description of several IDX datasets",
-    "hdf4": "an HDF4 file",
-    "png": "a PNG image",
-    "jpeg": "a JPEG image",
-    "gif": "a GIF image",
-    "bmp": "a BMP image",
-    "fits": "a FITS file",
-    "dicom": "a DICOM file",
-    "zip": "a zip archive",
-    "gzip": "a gzip archive",
-    "7z": "a 7z archive",
-    "xz": "an xz archive",
-    "bzip2": "a bzip2 archive",
-    "zstd": "a zstd archive",
-    "tar": "a tar archive",
-    "pdf": "a PDF document",
-    "grib": "a GRIB file",
-    "empty": "empty",
-    "text": "a text file",
-    "unknown": "binary data of no known kind",
-}
-
-_MAGIC = (
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-    (b"II+\0", "tiff"),
-    (b"MM\0+", "tiff"),
-    (b"CDF\x01", "netcdf"),
-    (b"CDF\x02", "netcdf"),
-    (b"CDF\x05", "netcdf"),
-    (b"\x0e\x03\x13\x01", "hdf4"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"GIF8", "gif"),
-    (b"SIMPLE  =", "fits"),
-    (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),
-    (b"\x1f\x8b", "gzip"),
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"BZh", "bzip2"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
-    (b"%PDF-", "pdf"),
-    (b"GRIB", "grib"),
-)
 
 
 def kind_of(path: Path) -> str:
@@ -74,11 +23,9 @@ def _kind(fd: int, size: int) -> str:
     head = os.pread(fd, HEAD_BYTES, 0)
     if not head:
         return "empty"
-    if head.startswith(HDF5_SIGNATURE):
-        return "hdf5"
-    for magic, kind in _MAGIC:
-        if head.startswith(magic):
-            return kind
+    for name, kind in KINDS.items():
+        if head.startswith(kind.magic):
+            return name
     if head[128:132] == b"DICM":
         return "dicom"
     if is_tar(head):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -22,7 +23,7 @@ from converters.plan import Choices, Plan
 from converters.prepare import Job, prepare
 from converters.run import Serial, execute, load_plan
 from converters.seal import seal
-from scray.errors import BadInput, NeverFits, PoisonBrick
+from scray.errors import BadInput, NeverFits, PoisonBrick, ReaderCrashed, ScrayError, TimedOut, TooLarge
 from scray.manifest import MANIFEST, digest_file
 
 PARTS = 70
@@ -285,3 +286,46 @@ def test_inputs_are_digested_as_one_process_would(tmp_path: Path) -> None:
     assert found == tuple(digest_file(tmp_path, name) for name in sizes)
     assert sum(told) == sum(sizes.values())
     assert len(told) > 1
+
+
+# --- hostile bricks ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.parametrize(
+    ("act", "error"), [("crash", ReaderCrashed), ("hang_with_company", TimedOut), ("bomb", TooLarge)]
+)
+def test_a_brick_that_goes_bad_ends_its_dataset_alone_and_leaves_no_process(
+    ray: Any,
+    source: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    act: str,
+    error: type[ScrayError],
+    which: int,
+) -> None:
+    from cluster.executor import RayExecutor
+
+    monkeypatch.setattr("cluster.executor.perform_task", ray.remote(num_cpus=1, max_retries=0)(perform_badly))
+    bad, good = stage(source, tmp_path / "bad"), stage(source, tmp_path / "good")
+    (bad / "trap").write_text(json.dumps({load_plan(bad).tasks[which].id: act}))
+    with pytest.raises(error):
+        execute(bad, RayExecutor(label="bad"))
+    execute(good, RayExecutor(label="good"))
+    assert contents(seal(good)) == expected
+    victims = [int(pid) for name in ("victims", "company") for pid in _lines(bad / name)]
+    assert victims
+    until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in victims))
+
+
+def perform_badly(staging: str, task_id: str) -> Mark:
+    """What the remote function does, by a child that goes bad where the trap of the staging folder says so."""
+    from converters import sandbox
+
+    sandbox.Sandbox.program, sandbox.Sandbox.silence_seconds = "tests.hostile_child", 2.0
+    return sandbox.perform(Path(staging), task_id)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().split() if path.exists() else []

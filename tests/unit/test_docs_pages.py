@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters import registry, sniff
+from converters import kinds, registry, sniff
 from converters.convert import convert
 from converters.prepare import Job, find_files
 from converters.run import Serial
@@ -55,16 +55,16 @@ def code_blocks() -> list[str]:
 
 @pytest.fixture
 def npy(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module and the lines of the page, in force for one test."""
-    source, kinds, lines = code_blocks()
+    """The module and the line of the page, in force for one test."""
+    source, line = code_blocks()
+    assert len(line.splitlines()) == 1
     module = ModuleType("converters.npy")
-    exec(compile(source, "adding-a-format.md", "exec"), module.__dict__)
+    exec(compile(source, "converters/npy.py", "exec"), module.__dict__)
     monkeypatch.setitem(sys.modules, "converters.npy", module)
-    for owner, names, text in ((sniff, ("KINDS", "_MAGIC"), kinds), (registry, ("MODULES", "_CONVERTIBLE"), lines)):
-        for name in names:
-            monkeypatch.setattr(owner, name, type(getattr(owner, name))(getattr(owner, name)))
-        exec(text, owner.__dict__)
-    monkeypatch.setattr(registry, "KINDS", sniff.KINDS)
+    monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
+    for user in (sniff, registry):
+        monkeypatch.setattr(user, "KINDS", kinds.KINDS)
+    exec(line, kinds.__dict__)
     return module
 
 

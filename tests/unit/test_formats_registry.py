@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from converters import registry
 from converters.faults import reading
 from converters.jsonsafe import MAX_ITEMS, MAX_TEXT, json_array, json_safe
+from converters.kinds import KINDS
 from converters.samples import is_numeric, parts
-from converters.sniff import KINDS, kind_of
+from converters.sniff import kind_of
 from scray.errors import (
     BadInput,
     BadParameter,
