@@ -171,3 +171,31 @@ def exported(stack: State) -> str:
     found = json.loads((Path(stack.temporary) / "prom_metrics_service_discovery.json").read_text())
     places = [place for group in found for place in group["targets"]]
     return "".join(httpx.get(f"http://{place}/metrics", trust_env=False).text for place in places)
+
+
+def test_the_doctor_finds_nothing_wrong_and_answers_about_a_dataset(stack: State, client: ScrayClient) -> None:
+    uuid = send(client, SAMPLES / "img3d.tif", "TIFF")
+    assert client.wait(uuid, 60)["status"] == "done"
+    code, found = scray(stack, "doctor", uuid)
+    checks = {check["name"]: check for check in found["checks"]}
+    assert (code, found["ok"]) == (0, True), [check for check in found["checks"] if check["state"] == "fail"]
+    assert checks["token"]["says"] == "Ray asks for its token"
+    assert checks["ports"]["ok"]
+    assert checks["Is the service running?"]["ok"]
+    assert str(result_of(stack, uuid) / "visus.idx") in checks["Where are the outputs?"]["says"]
+    assert checks["code"]["ok"]
+
+
+def test_the_status_can_be_watched(stack: State, client: ScrayClient, tmp_path: Path) -> None:
+    path, names = many(tmp_path, 14)
+    line = [sys.executable, "-m", "cluster.cli", "status", "--watch", "--every", "0.2", "--json", "--data", stack.data]
+    with subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout
+        uuid = send(client, path, "HDF5", dataset=names, codec="small")
+        for text in watching.stdout:
+            work = {one["uuid"]: one for one in json.loads(text)["in_work"]}
+            if work.get(uuid, {}).get("progress", {}).get("stage") == "converting":
+                break
+        watching.send_signal(signal.SIGINT)
+        watching.communicate()
+    assert client.wait(uuid, 120)["status"] == "done"
