@@ -19,7 +19,7 @@ OWNER = "driver@host-abcdef"
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    found = Storage(*(tmp_path / name for name in ("upload", "converted", "sync", "auth", "tmp")))
+    found = Storage(*(tmp_path / name for name in ("upload", "converted", "sync", "auth", "tmp", "logs")))
     found.create()
     return found
 
