@@ -22,6 +22,7 @@ from scray.errors import (
     Conflict,
     InvalidField,
     NotFound,
+    ScrayError,
     SessionExpired,
 )
 from scray.sessions import chunk_span
@@ -61,27 +62,36 @@ class ChunkArrival:
         self._size = self._hinted = 0
         self._hinted_at = -HINT_SECONDS
         self._fd = -1
-        self._known, _ = backend.sessions.chunk(upload_id, index)
-        if self._known is None:
-            self._take_place(offset)
-        elif offset:
-            raise Conflict(f"Chunk {index} was received already.")
+        self._known: str | None = None
+        self._take_place(offset)
 
     def _take_place(self, offset: int) -> None:
-        """The place of a chunk that is new: locked, and looked at once more, as it may just have been filled."""
-        _check_open(self._record)
+        """Lock the place of a chunk that is new; of one that is known, nothing is locked."""
         try:
-            self._fd = os.open(self._backend.part(self._record["_id"]), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-            lock_range(self._fd, self._span)
-            self._known, here = self._backend.sessions.chunk(self._record["_id"], self.index)
+            here = self._lock()
             if offset:
                 self._go_on(offset, here)
-        except FileNotFoundError as error:
-            self.release()
-            raise NotFound("Upload session not found") from error
         except BaseException:
             self.release()
             raise
+        if self._known is not None:
+            self.release()
+
+    def _lock(self) -> int:
+        """How much of the chunk is here. Raises ChunkBusy or what the session ended with, unless the chunk is known."""
+        try:
+            _check_open(self._record)
+            self._fd = os.open(self._backend.part(self._record["_id"]), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            lock_range(self._fd, self._span)
+        except (ScrayError, FileNotFoundError) as error:
+            self._known, _ = self._backend.sessions.chunk(self._record["_id"], self.index)
+            if self._known is not None:
+                return self._span.size
+            if isinstance(error, FileNotFoundError):
+                raise NotFound("Upload session not found") from error
+            raise
+        self._known, here = self._backend.sessions.chunk(self._record["_id"], self.index)
+        return here
 
     def _go_on(self, offset: int, here: int) -> None:
         """Take in what an earlier request has left in the file. Raises Conflict."""

@@ -143,6 +143,7 @@ class _Chunk:
 
     def _count(self, more: int) -> None:
         self._counted += more
+        self._patience.moved()
         self._meter.add(self._file.relative, more)
 
     def _count_to(self, offset: int) -> None:

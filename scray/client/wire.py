@@ -86,19 +86,24 @@ class Patience:
 
     def __init__(self, tries: int = TRIES) -> None:
         self._tries = tries
-        self._failed = 0
+        self._failed = self._silent = 0
         self._random = Random()
 
     def renew(self) -> None:
         """Something came through."""
-        self._failed = 0
+        self._failed = self._silent = 0
+
+    def moved(self) -> None:
+        """The service took bytes, whatever becomes of them: it is not far, so the next pause is a short one."""
+        self._silent = 0
 
     async def pause(self, error: ScrayError) -> None:
         """Wait before another try; raises the error when another try is not worth it."""
         self._failed += 1
+        self._silent += 1
         if error.retry_after_seconds is None or self._failed >= self._tries:
             raise error
-        usual = min(LONGEST_PAUSE_SECONDS, delay_seconds(self._failed, self._random))
+        usual = min(LONGEST_PAUSE_SECONDS, delay_seconds(self._silent, self._random))
         await asyncio.sleep(max(usual, error.retry_after_seconds))
 
 
