@@ -31,6 +31,7 @@ from converters.mark import Mark
 from converters.plan import Choices, Plan
 from converters.prepare import Job, find_files
 from converters.run import execute, finished, load_plan
+from scray import arrivals
 from scray.catalog import Catalog
 from scray.crash import reach
 from scray.dataset import Progress
@@ -184,7 +185,9 @@ class Conversion:
     def _hash(self, job: Job) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
         again = partial(self.meter.add, new=False)  # or what fails after this would be tried for ever
-        return digest_inputs(job.root, job.files, on_bytes=again, stop=self.check, label=self.label)
+        found = digest_inputs(job.root, job.files, on_bytes=again, stop=self.check, label=self.label)
+        arrivals.compare(job.root, found, self.desk.catalog.arrivals(self.claim.uuid))
+        return found
 
     def _unpack(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Job:
         """The job on what its archives hold; while they are unpacked, the dataset says so."""

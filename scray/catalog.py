@@ -16,6 +16,7 @@ from pymongo.collection import Collection as Rows
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutError
 
+from scray.arrivals import Arrival
 from scray.errors import Ambiguous, DatabaseError, NotFound
 from scray.manifest import FileDigest
 
@@ -231,6 +232,12 @@ class Catalog:
         found = self._runs.find({"dataset_uuid": uuid}, {"_id": 0})
         return list(found.sort([("at", DESCENDING), ("_id", DESCENDING)]).limit(limit))
 
+    @steady
+    def arrivals(self, uuid: str) -> list[Arrival]:
+        """What was hashed as one stream while it arrived; files that came in chunks are checked on their own."""
+        asked = {"dataset_uuid": uuid, "state": STORED, "chunks": {"$exists": True}}
+        return [_arrival(row) for row in self._database[UPLOADS].find(asked)]
+
 
 class Uploads:
     """One record per file that is or was sent; the files arrive through `owner`, one API process.
@@ -286,12 +293,6 @@ class Uploads:
     def stored(self, uuid: str) -> bool:
         """Whether any file of this dataset has arrived."""
         return self._uploads.find_one({"dataset_uuid": uuid, "state": STORED}, {"_id": 1}) is not None
-
-    @steady
-    def digests(self, uuid: str) -> dict[str, FileDigest]:
-        """What was hashed while it arrived, by path in the dataset."""
-        found = self._uploads.find({"dataset_uuid": uuid, "state": STORED})
-        return {row["path"]: _digest(row) for row in found}
 
     @steady
     def report(self, job_id: str, received_bytes: int, speed_bytes_per_second: float) -> bool:
@@ -386,10 +387,10 @@ def _driver(found: Document, now: datetime) -> Document:
     return {"name": name, **found, "age_seconds": age, "alive": age <= MISSED_PERIODS * period}
 
 
-def _digest(row: Document) -> FileDigest:
+def _arrival(row: Document) -> Arrival:
     chunks = bytes(row["chunks"])
     digests = tuple(chunks[start : start + 32].hex() for start in range(0, len(chunks), 32))
-    return FileDigest(row["path"], row["size_bytes"], digests)
+    return Arrival(FileDigest(row["path"], row["size_bytes"], digests), _aware(row["finished_at"]))
 
 
 def _safe(database: Database[Document], name: str) -> Rows[Document]:

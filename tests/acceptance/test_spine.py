@@ -63,6 +63,24 @@ def test_an_upload_becomes_a_verified_dataset(stack: State, client: ScrayClient,
     assert not staging_of(stack, uuid).exists()
 
 
+def test_what_rots_on_the_disk_is_not_converted(stack: State, client: ScrayClient, tmp_path: Path) -> None:
+    path = tmp_path / "rotten.tif"
+    path.write_bytes((SAMPLES / "img3d.tif").read_bytes())
+    uuid = client.upload(path, sensor="TIFF", name="rotten", user_email="a@example.org", convert=False).dataset_uuid
+    assert client.wait(uuid, 60)["status"] == "done"
+    stored = Path(stack.data) / "upload" / uuid / "rotten.tif"
+    whole, times = stored.read_bytes(), stored.stat()
+    stored.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    os.utime(stored, ns=(times.st_atime_ns, times.st_mtime_ns))
+    client.convert(uuid)
+    assert client.wait(uuid, 90)["status"] == "conversion failed"
+    assert client.dataset(uuid)["error_code"] == "chunk-damaged"
+    assert not result_of(stack, uuid).exists()
+    stored.write_bytes(whole)  # by somebody who mends it
+    client.convert(uuid)
+    assert client.wait(uuid, 90)["status"] == "done"
+
+
 @pytest.mark.parametrize(
     ("content", "sensor", "codes"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_runs_are_history(catalog: Catalog) -> None:
 # --- uploads -------------------------------------------------------------------------------------
 
 
-def test_an_upload_from_beginning_to_end(uploads: Uploads) -> None:
+def test_an_upload_from_beginning_to_end(uploads: Uploads, catalog: Catalog) -> None:
     uploads.open("j", {"dataset_uuid": "u", "path": "x"})
     uploads.open("j", {"dataset_uuid": "u", "path": "x"})
     assert uploads.report("j", 5, 2.5)
@@ -172,7 +173,10 @@ def test_an_upload_from_beginning_to_end(uploads: Uploads) -> None:
     assert uploads.end("j", PLACING, STORED, {}), "said twice"
     assert not uploads.end("j", RECEIVING, FAILED, {})
     assert uploads.stored("u")
-    assert uploads.digests("u") == {"y": digest}
+    [arrival] = catalog.arrivals("u")
+    assert arrival.file == digest
+    assert abs(arrival.at.timestamp() - time.time()) < 300
+    assert catalog.arrivals("other") == []
     assert uploads.get("j")["open"]
     uploads.settle("j")
     assert not uploads.get("j")["open"]
