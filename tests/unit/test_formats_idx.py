@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,57 @@ def test_a_header_that_promises_what_its_files_cannot_hold_is_refused(tmp_path: 
     for parameters in ({}, {"repack": True}):
         with pytest.raises(MissingSource, match=r"visus\.idx promises .* bytes"):
             registry.probe("IDX", *find_files([tmp_path / "in"]), parameters)
+
+
+def test_a_dataset_in_an_archive_whose_names_have_spaces(tmp_path: Path) -> None:
+    (array,) = made(tmp_path / "in" / "my scan" / "first scan.idx")
+    with zipfile.ZipFile(tmp_path / "up load.zip", "w") as archive:
+        for path in sorted((tmp_path / "in").rglob("*")):
+            archive.write(path, path.relative_to(tmp_path / "in"))
+    run(tmp_path / "up load.zip", tmp_path / "out")
+    assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
+    assert not list(tmp_path.glob(".out*"))
+
+
+def test_of_two_datasets_both_are_there_and_either_can_be_chosen(tmp_path: Path) -> None:
+    (first,) = made(tmp_path / "in" / "a.idx")
+    made(tmp_path / "other" / "b.idx", steps=2)
+    for path in (tmp_path / "other").iterdir():
+        path.rename(tmp_path / "in" / ("b" if path.is_dir() else path.name))
+    header = tmp_path / "in" / "b.idx"
+    header.write_text(header.read_text().replace("./visus/", "./b/"))
+    run(tmp_path / "in", tmp_path / "out")
+    assert seen(tmp_path / "out", "a").tobytes() == first.tobytes()
+    with Dataset.open(tmp_path / "out" / "b.idx") as dataset:
+        assert np.array_equal(dataset.read(step=1, field="a"), pattern(SHAPE, "<u2", 1))
+    run(tmp_path / "in", tmp_path / "chosen", dataset="b.idx")
+    found = openvisus().read(tmp_path / "chosen" / "visus.idx", "a", 1)
+    assert found is not None
+    assert found.tobytes() == pattern(SHAPE, "<u2", 1).tobytes()
+    with pytest.raises(BadParameter, match=r"a\.idx"):
+        registry.probe("IDX", *find_files([tmp_path / "in"]), {"dataset": "c.idx"})
+
+
+def test_a_box_that_begins_elsewhere_is_kept_and_repacked(tmp_path: Path) -> None:
+    (array,) = made(tmp_path / "in" / "visus.idx")
+    rewritten(tmp_path / "in" / "visus.idx", "0 39 0 29", "4 39 8 21")
+    part = array[:, 8:22, 4:]
+    run(tmp_path / "in", tmp_path / "out")
+    assert seen(tmp_path / "out", "a").tobytes() == part.tobytes()
+    metadata = run(tmp_path / "in", tmp_path / "packed", repack=True)
+    assert seen(tmp_path / "packed", "a").tobytes() == part.tobytes()
+    assert metadata["source"]["box"] == [[4, 39], [8, 21], [0, 19]]
+
+
+@pytest.mark.parametrize("change", ["time", "field"])
+def test_more_in_the_header_than_in_the_files_is_refused(tmp_path: Path, change: str) -> None:
+    made(tmp_path / "in" / "visus.idx", steps=2)
+    old, new = ("0 1 %04d/", "0 2 %04d/") if change == "time" else ("(bits)", "+ more float32\n(bits)")
+    rewritten(tmp_path / "in" / "visus.idx", old, new)
+    for parameters in ({}, {"repack": True}):
+        with pytest.raises((MissingSource, TruncatedInput, BadInput), match=r"visus|\.bin"):
+            convert(job(tmp_path / "in", **parameters), tmp_path / "out", Serial())
+    assert not (tmp_path / "out").exists()
 
 
 def rewritten(path: Path, old: str, new: str) -> None:
