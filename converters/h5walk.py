@@ -169,6 +169,8 @@ def attribute(item: Any, name: str) -> Any:
         raw = item.attrs.get_id(name)
         if raw.get_storage_size() > MAX_ATTRIBUTE_BYTES:
             return f"{raw.get_storage_size()} bytes, left out"
+        if raw.get_type().detect_class(h5py.h5t.REFERENCE):  # they tell nothing outside the file, and may crash HDF5
+            return "references, left out"
         return item.attrs[name]
     except Exception as error:
         return f"unreadable: {error}"

@@ -6,6 +6,7 @@ Values are read by the HDF5 library itself, hyperslab by hyperslab, filters incl
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, 
 
 FORMAT = "hdf5"
 MAX_MASTERS = 64
+_DATA = re.compile(r"data|image|frame|signal|count|raw|volume|entry|scan|measurement")  # what data are called
 EXCHANGE = "/exchange/data"  # Data Exchange 1.0, section "The exchange group"
 
 
@@ -117,9 +119,10 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     exchanged = [node for node in tree.datasets if node.path == EXCHANGE and axes_of(node) > 1]
     if exchanged:
         return exchanged[0]
-    elsewhere = [error for error in tree.broken.values() if isinstance(error, (MissingSource, HostileInput))]
-    if elsewhere:  # what cannot be seen may be larger than what can
-        raise elsewhere[0]
+    elsewhere = {path: e for path, e in tree.broken.items() if isinstance(e, (MissingSource, HostileInput))}
+    looks_like_data = [error for path, error in elsewhere.items() if _DATA.search(path.rpartition("/")[2].lower())]
+    if looks_like_data or (elsewhere and max(map(axes_of, tree.datasets), default=0) < 2):
+        raise (looks_like_data or list(elsewhere.values()))[0]  # what is there is not what was meant
     if not tree.datasets:
         why = "; ".join(tree.refused[:8])
         raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))
@@ -298,7 +301,7 @@ class H5Reader(Reader):
                 self._item.read_direct(stored.reshape(self._item.shape and shape), selection)
                 return take(stored, self._part)
             item, part = self._item, self._part
-            if part.path:  # the other columns stay where they are
+            if part.path and item.dtype.names:  # the other columns stay where they are
                 item, part = item.fields(part.path[0]), replace(part, path=part.path[1:])
             whole = take(np.asarray(item[selection]), part).reshape(*shape[:outer], *part.inner)
             return whole[(slice(None),) * outer + at[outer:]].reshape(shape)

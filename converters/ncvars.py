@@ -77,7 +77,8 @@ def variables(dataset: Any) -> Iterator[Variable]:
 
 def _variable(path: str, item: Any) -> Variable:
     dims = tuple(_full_name(d) for d in item.get_dims())
-    dtype = np.dtype(object) if not isinstance(item.dtype, np.dtype) else item.dtype
+    ragged = not isinstance(item.dtype, np.dtype) or getattr(item, "_isvlen", False)
+    dtype = np.dtype(object) if ragged else item.dtype
     return Variable(path, item, dims, tuple(int(n) for n in item.shape), dtype, attributes(item))
 
 

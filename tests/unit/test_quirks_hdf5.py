@@ -178,6 +178,16 @@ def a_table_of_tables_and_arrays(folder: Path) -> Expected:
 
 
 @quirk
+def arrays_of_tables(folder: Path) -> Expected:
+    inner = np.dtype([("a", "<i4"), ("b", "<f8")])
+    values = np.zeros((4, 3), inner)
+    values["a"], values["b"] = pattern((4, 3), "<i4"), pattern((4, 3), "<f8")
+    with h5(folder) as file:
+        file.create_dataset("t", (4,), np.dtype((inner, (3,))))[...] = values
+    return {"/t_a": values["a"], "/t_b": values["b"]}
+
+
+@quirk
 def a_table_of_text_alone(folder: Path) -> Expected:
     with h5(folder) as file:
         file["t"] = np.zeros(9, [("name", "S8"), ("unit", "S3")])
@@ -417,6 +427,14 @@ def an_image_elsewhere_beside_its_mask(folder: Path) -> Expected:
         file["image"] = h5py.ExternalLink("image.h5", "/data")
         file["mask"] = np.zeros((500, 500), "u1")
     return "missing-source"
+
+
+@quirk
+def a_dangling_link_of_another_name(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file["see_also"] = h5py.ExternalLink("paper.h5", "/")
+        file["values"] = cube()
+    return {"/values": cube()}
 
 
 @quirk.of(dataset="mask")

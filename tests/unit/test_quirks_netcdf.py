@@ -209,6 +209,15 @@ def text_alone(folder: Path) -> Expected:
 
 
 @quirk
+def ragged_rows_alone(folder: Path) -> Expected:
+    with nc(folder, y=4) as file:
+        ragged = file.createVariable("ragged", file.createVLType("i4", "rows"), ("y",))
+        for row in range(4):
+            ragged[row] = np.arange(1, dtype="i4")
+    return "nothing-to-convert"
+
+
+@quirk
 def a_scalar_beside_a_plane(folder: Path) -> Expected:
     with nc(folder, y=4, x=5) as file:
         put(file, "crs", (), np.array(0, "i4"), grid_mapping_name="latitude_longitude")
