@@ -109,7 +109,8 @@ def _show_sent(progress: show.Progress, name: str, sent: Sent) -> None:
     files = f"{sent.files_done} of {sent.files} files, " if sent.files > 1 else ""
     left = f", {eta:.0f} s left" if eta is not None and sent.sent_bytes < sent.total_bytes else ""
     note = f"{files}{size_text(sent.sent_bytes)} of {size_text(sent.total_bytes)}, {size_text(speed)}/s{left}"
-    progress.update(name, "uploading", 100 * sent.sent_bytes / max(sent.total_bytes, 1), note)
+    stage = "sent" if sent.files_done == sent.files else "uploading"
+    progress.update(name, stage, 100 * sent.sent_bytes / max(sent.total_bytes, 1), note)
     if sent.files > 1:
         percent = 100 * sent.file_sent_bytes / max(sent.file_bytes, 1)
         progress.detail(sent.file, "uploading", percent, size_text(sent.file_bytes))

@@ -1,0 +1,78 @@
+"""`scray upload` against a real server: what it prints, and that it goes on after Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import MongoClient
+
+from tests.api_server import Api, serving, until
+from tests.proxy import Proxy
+
+SIZE = 130_000_000  # more than goes as one form
+
+
+@pytest.fixture(scope="module")
+def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    database = mongo[f"test_{uuid4().hex[:12]}"]
+    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
+        yield server
+    mongo.drop_database(database.name)
+
+
+def scray(tmp_path: Path, url: str, *words: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cluster.cli", "upload", *map(str, words), "--sensor", "TIFF", "--api", url]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")}
+    return subprocess.Popen(
+        [*command, "--user", "ada@example.org"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def test_a_folder_prints_lines_and_one_document(api: Api, tmp_path: Path) -> None:
+    for name in ("a.tif", "sub/b.tif"):
+        (tmp_path / "scan" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "scan" / name).write_bytes(b"pixels")
+    said, told = scray(tmp_path, api.url, tmp_path / "scan").communicate()
+    assert "2 of 2 files, 12 B of 12 B" in told
+    root = api.data / "upload" / said.strip()
+    assert sorted(path.name for path in root.rglob("*.tif")) == ["a.tif", "b.tif"]
+    said, told = scray(tmp_path, api.url, tmp_path / "scan", "--json").communicate()
+    assert (json.loads(said)["name"], told) == ("scan", "")
+
+
+def test_after_ctrl_c_the_same_command_goes_on(api: Api, tmp_path: Path) -> None:
+    source = tmp_path / "large.tif"
+    source.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
+    with Proxy(api.port) as proxy:
+        proxy.pause_seconds = 0.002
+        first = scray(tmp_path, proxy.url, source)
+        until(lambda: proxy.sent_bytes > SIZE // 2, 60, "half of the file")
+        first.send_signal(signal.SIGINT)
+        said, told = first.communicate()
+        assert (first.returncode, said) == (130, "")
+        assert "The same command again goes on" in told
+        assert "Traceback" not in told
+        until(lambda: _held(api) > SIZE // 3, what="the server's note of what came")
+        proxy.pause_seconds = 0.0
+        again = scray(tmp_path, proxy.url, source, "--json")
+        said, told = again.communicate()
+        assert again.returncode == 0, told
+        assert proxy.sent_bytes <= 1.2 * SIZE
+    stored = api.data / "upload" / json.loads(said)["dataset_uuid"] / "large.tif"
+    assert stored.read_bytes() == source.read_bytes()
+
+
+def _held(api: Api) -> int:
+    """How many bytes of chunks that broke off the server knows of."""
+    parts = (page.get("part", {}) for page in api.database.upload_chunks.find())
+    return sum(size for part in parts for size in part.values())
