@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,9 @@ _START_OF_IMAGE = b"\xff\xd8"
 _JPEG_XR = frozenset({22610, 34934})
 _NOISE = bytes((n * 89 + 41) % 256 for n in range(256))
 _PREDICTED = frozenset({5, 8, 32946, 34925, 50000})  # compressions whose Predictor tag is heeded by every reader
-JPEG_CODES = frozenset({6, 7, 34892, 33007})
+OLD_JPEG = 6
+JPEG_CODES = frozenset({OLD_JPEG, 7, 34892, 33007})
+_UNKNOWN = re.compile("not supported|is not a known|^COMPRESSION")  # what is said of a way of packing nobody reads
 _GDAL_TAGS = (42112, 42113, 33550, 34735)
 
 
@@ -115,6 +118,8 @@ class Pages:
         data = os.pread(fd, count, offset)
         if len(data) != count:
             raise TruncatedInput(f"Strip or tile {index} of {self.name} is cut short.")
+        if self.keyframe.compression == OLD_JPEG and not data.startswith(_START_OF_IMAGE):
+            raise Unsupported(f"{self.name} is compressed by the old way of JPEG in TIFF, which cannot be read.")
         if self.keyframe.compression in JPEG_CODES and b"\xff\xd9" not in data[-64:]:
             raise TruncatedInput(f"The JPEG data of strip or tile {index} of {self.name} are cut short.")
         try:
@@ -122,7 +127,8 @@ class Pages:
         except ScrayError:
             raise
         except Exception as error:
-            raise BadInput(f"Strip or tile {index} of {self.name} cannot be decoded: {str(error)[:200]}") from error
+            kind = Unsupported if _UNKNOWN.search(str(error)) else BadInput
+            raise kind(f"Strip or tile {index} of {self.name} cannot be decoded: {str(error)[:200]}") from error
         if tile.dtype != self.dtype:
             raise BadInput(f"Strip or tile {index} of {self.name} decodes to {tile.dtype}, not {self.dtype}.")
         return tile[np.newaxis]
@@ -145,8 +151,6 @@ class Pages:
             return _unmoved(data, decode, what)
         if self.keyframe.compression not in JPEG_CODES or self.keyframe.jpegheader:
             return decode(data)
-        if not data.startswith(_START_OF_IMAGE):
-            raise Unsupported(f"{what} is JPEG data without a beginning, as an old kind of TIFF has it.")
         return decode_whole(data, parse_jpeg(data, what), decode, what)
 
     def _fax(self, page: Any, data: bytes, index: int) -> Array:
@@ -155,7 +159,7 @@ class Pages:
         reverse = self.keyframe.fillorder == 2
         compression, flags = int(self.keyframe.compression), int(options.value) if options else 0
         if not proven(pixels.reshape(-1, self.shaped[3]), data, compression, flags, reverse=reverse):
-            raise BadInput(f"Strip {index} of {self.name} is damaged: its fax codes do not make up its pixels.")
+            raise BadInput(f"Strip {index} of {self.name} is damaged or oddly coded: its fax codes are not its pixels.")
         return pixels.astype(np.bool_)
 
     def _tables(self, page: Any) -> dict[str, Any]:
