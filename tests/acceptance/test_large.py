@@ -115,6 +115,7 @@ def test_without_conversion_a_checked_file_is_done(stack: State, client: ScrayCl
 def test_a_killed_driver_goes_on_with_the_check(stack: State, client: ScrayClient) -> None:
     upload_id, uuid = sent(stack, SAMPLE.read_bytes())
     pid = until(lambda: pid_of_driver(stack), 60, "a driver")
+    assert pid is not None
     complete(stack, upload_id)
     os.kill(pid, signal.SIGKILL)
     ended = client.wait(uuid, 120)

@@ -30,7 +30,7 @@ def test_a_file_arrives_whole_however_often_the_api_is_killed(
     mongo_url: str, database: Database[dict[str, Any]], tmp_path: Path
 ) -> None:
     source = tmp_path / "scan.tif"
-    source.write_bytes(random.Random(7).randbytes(SIZE))
+    source.write_bytes(os.urandom(SIZE))
     done: list[Upload] = []
     with Proxy(1) as proxy:
         sender = threading.Thread(target=lambda: done.append(send(proxy.url, source, tmp_path)))
