@@ -12,6 +12,7 @@ from converters.volume import Volume
 from scray.idx import codecs
 from scray.idx.geometry import Geometry, Shape, choose
 from scray.idx.header import Field, Header, TimeRange, field_names
+from scray.idx.template import default_template
 from scray.storage import DATA_FOLDER
 
 LOCAL_BLOCK_BITS = 16
@@ -83,18 +84,9 @@ class Grid:
             blocks_per_file=1 << self.file_bits,
             fields=fields,
             time=TimeRange(0, self.steps - 1, 1, f"time_%0{digits}d/") if self.steps > 1 else None,
-            filename_template=f"./{folder}" + _template(len(self.bitmask) - self.bits_per_block),
+            filename_template=default_template(folder, len(self.bitmask), self.bits_per_block),
             arco=largest << self.bits_per_block if self.arco else 0,
         )
-
-
-def _template(bits: int) -> str:
-    """The default template of OpenVisus for this many bits of block numbers: folders of 256 above 16 bits."""
-    folders = ""
-    while bits > 16:
-        folders += "/%02x"
-        bits -= 8
-    return folders + "/%04x.bin"
 
 
 def grids_for(volumes: tuple[Volume, ...], profile: str, file_bytes: int) -> list[Grid]:
