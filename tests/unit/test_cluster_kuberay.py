@@ -31,7 +31,7 @@ ENVIRONMENT = {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_USAGE_STATS_ENABLED", "SC
 
 @functools.cache
 def manifests() -> list[dict[str, Any]]:
-    files = sorted((ROOT / "cluster" / "kuberay").glob("*.yaml"))
+    files = sorted((ROOT / "cluster" / "kuberay").rglob("*.yaml"))
     return [found for file in files for found in yaml.safe_load_all(file.read_text())]
 
 

@@ -71,3 +71,7 @@ def test_what_the_launcher_expects_of_a_machine_is_what_the_machine_says(name: s
 @pytest.mark.parametrize("name", FILES)
 def test_the_storage_is_looked_for_before_ray_starts(name: str) -> None:
     assert any("test -w /data/scray" in line for line in read(name)["setup_commands"])
+
+
+def test_machines_of_ones_own_are_started_by_the_autoscaler_that_can() -> None:
+    assert "RAY_enable_autoscaler_v2=0 " in starts(read("cluster.yaml"), "head")
