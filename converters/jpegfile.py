@@ -34,7 +34,7 @@ _MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
 _STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
 _TAIL_BYTES = 6
 _SPOILS = 24  # ways to spoil the end, tried until one is seen: a single one may leave all visible pixels as they are
-TELLING_BYTES = 1024
+TELLING_BYTES = 32
 PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
 
 

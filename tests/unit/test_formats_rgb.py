@@ -400,7 +400,7 @@ def test_a_progressive_jpeg_that_lacks_scans_is_refused(tmp_path: Path) -> None:
         assert number < 20
 
 
-@pytest.mark.parametrize("scale", [{}, {"subsampling": 0}, {"optimize": True}])
+@pytest.mark.parametrize("scale", [{}, {"subsampling": 0}, {"optimize": True}, {"restart_marker_blocks": 9}])
 def test_data_behind_the_last_pixel_are_refused(tmp_path: Path, scale: dict[str, Any]) -> None:
     """What a decoder that lost its step leaves over."""
     data = jpeg(smooth(120, 130), **scale)
