@@ -78,13 +78,18 @@ class Sandbox:
             self.close()
             raise Unsealed(f"SCRAY_SANDBOX=required, but the kernel gives no limit on: {', '.join(sorted(missing))}.")
 
-    def call(self, request: dict[str, Any], silence_seconds: float | None = None) -> str:
-        """The result of a request; raises what the child raised, ReaderCrashed or TimedOut after a second try."""
+    def call(self, request: dict[str, Any], silence_seconds: float | None = None, *, wait_again: bool = True) -> str:
+        """The result of a request; raises what the child raised, ReaderCrashed or TimedOut after a second try.
+
+        Without `wait_again` a silent child is given up at once.
+        """
         silence_seconds = silence_seconds or self.silence_seconds
         try:
             return self._once(request, silence_seconds)
-        except (ReaderCrashed, TimedOut):
+        except (ReaderCrashed, TimedOut) as error:
             self.close()
+            if isinstance(error, TimedOut) and not wait_again:
+                raise
             self._start()
         try:
             return self._once(request, silence_seconds)
@@ -160,7 +165,8 @@ def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> P
     box = Sandbox([job.root], [staging_parent], PROBE_BYTES, job.choices.sandbox)
     try:
         parcel = base64.b64encode(pickle.dumps((job, inputs))).decode()
-        return Path(box.call({"do": "prepare", "job": parcel, "parent": str(staging_parent.resolve())}))
+        request = {"do": "prepare", "job": parcel, "parent": str(staging_parent.resolve())}
+        return Path(box.call(request, wait_again=False))
     finally:
         box.close()
 

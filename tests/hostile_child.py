@@ -90,6 +90,8 @@ def prepare(request: Request, pulse: Pulse) -> str:
     trap = Path(request["parent"]) / "trap"
     if not trap.exists():
         return child._prepare(request, pulse)
+    with trap.with_name("tries").open("a") as tries:
+        tries.write("x")
     note = str(trap.with_name("company"))
     return child.REQUESTS[trap.read_text()]({"note": note, "bytes": 64 << 30}, pulse)
 

@@ -280,7 +280,9 @@ def test_probing_that_goes_bad_ends_with_a_code_and_leaves_nothing(
     (tmp_path / "other" / "trap").write_text(act)
     with pytest.raises(error):
         sandbox.prepare(job, plan.inputs, tmp_path / "other")
-    assert {path.name for path in (tmp_path / "other").iterdir()} <= {"trap", "company"}
+    assert {path.name for path in (tmp_path / "other").iterdir()} <= {"trap", "company", "tries"}
+    tries = (tmp_path / "other" / "tries").read_text()
+    assert tries == {"crash": "xx", "hang_with_company": "x", "bomb": "x"}[act], "60 s for probing are not 120"
     for pid in _victims(tmp_path / "other"):
         gone(pid)
     assert not [child for child in psutil.Process().children() if "tests.hostile_child" in child.cmdline()]
