@@ -15,9 +15,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 from cluster import copying, reaping
@@ -55,6 +56,10 @@ from scray.settings import Settings, load_settings
 log = logging.getLogger(__name__)
 LEAVE_SECONDS = 8.0  # how long a driver that is told to end may take to give its work back
 DATASETS_PER_CPU = 2  # while one waits for its last brick, another fills the workers
+MOST_DATASETS = 200  # each is a thread; on a larger cluster they are not needed to fill it
+CLAIMING_SECONDS = 0.1  # so that leases are renewed in time, however much there is to claim
+LISTEN_AGAIN_SECONDS = 30.0
+LEAST_PAUSE_SECONDS = 0.05
 
 
 @dataclass
@@ -83,13 +88,14 @@ class Driver:
         self.version = code_version()
         self.held: dict[str, Held] = {}
         self.draining, self.left = threading.Event(), threading.Event()
-        slots = DATASETS_PER_CPU * (settings.workers or cluster_cpus())
-        self.state = Snapshot((), slots, settings.lease_seconds, settings.poll_seconds)
+        self.wake = threading.Event()
+        self.state = Snapshot((), self._slots(), settings.lease_seconds, settings.poll_seconds)
         self.adopted = False
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(not self.drain(LEAVE_SECONDS)))
         event(Action.DRIVER_STARTED, f"code {self.version}", driver=self.owner)
         threading.Thread(target=self._live, name="driver", daemon=True).start()
+        threading.Thread(target=self._listen, name="listener", daemon=True).start()
         if settings.publish_url:
             copying.Copier(self.desk, Copies(database), self.draining.is_set).start()
 
@@ -110,7 +116,21 @@ class Driver:
                 self._round()
             except Exception:
                 log.exception("a round of the driver failed")
-            time.sleep(self.desk.settings.poll_seconds)
+            time.sleep(min(LEAST_PAUSE_SECONDS, self.desk.settings.poll_seconds))
+            if self.wake.wait(self.desk.settings.poll_seconds):
+                self.wake.clear()
+                self.state = replace(self.state, claimed_at=NEVER)
+
+    def _listen(self) -> None:
+        """Be woken by changes of the queue, where the database tells them; looking at it is what counts."""
+        while not self.left.is_set():
+            with suppress(DatabaseError):
+                self.desk.queue.follow(self.wake.set)
+            self.left.wait(LISTEN_AGAIN_SECONDS)
+
+    def _slots(self) -> int:
+        """How many datasets at a time: enough small ones to fill the cluster, whose bricks a large one fills alone."""
+        return min(MOST_DATASETS, DATASETS_PER_CPU * (self.desk.settings.workers or cluster_cpus()))
 
     def _round(self) -> None:
         if not self.adopted:
@@ -118,8 +138,11 @@ class Driver:
                 self._adopt()
         with _database_may_be_away():
             self._obey(self.orders.drained(self.owner))
+        cancels: set[str] = set()
+        with _database_may_be_away():
+            cancels = self.desk.queue.cancels() if self.held else cancels
         for held in self.held.values():
-            self._look_at(held)
+            self._look_at(held, cancels)
         works = tuple(held.work for held in self.held.values())
         self.state = replace(self.state, draining=self.draining.is_set())
         for action in decide(replace(self.state, works=works), time.monotonic()):
@@ -139,11 +162,9 @@ class Driver:
             self.state = replace(self.state, resting=resting, beat_at=NEVER)
             event(Action.DRIVER_RESTED if resting else Action.DRIVER_RESUMED, driver=self.owner)
 
-    def _look_at(self, held: Held) -> None:
+    def _look_at(self, held: Held, cancels: set[str]) -> None:
         conversion = held.conversion
-        wanted = False
-        with _database_may_be_away():
-            wanted = not conversion.ended and self.desk.queue.cancel_wanted(conversion.claim)
+        wanted = not conversion.ended and conversion.claim.token in cancels
         lost = held.work.lost or conversion.order == "lost"
         held.work = replace(held.work, cancel_wanted=wanted, lost=lost, ended=conversion.ended)
 
@@ -161,7 +182,7 @@ class Driver:
                 self._take(count, now)
             case Beat():
                 self.desk.catalog.beat(self.owner, self._pulse())
-                self.state = replace(self.state, beat_at=now)
+                self.state = replace(self.state, beat_at=now, slots=self._slots())
             case Expire():
                 self._expire()
                 self.state = replace(self.state, expired_at=now)
@@ -184,14 +205,12 @@ class Driver:
             held.work = replace(held.work, lost=True)
 
     def _take(self, count: int, now: float) -> None:
-        for _ in range(count):
-            running = Counter(held.conversion.claim.dataset.user for held in self.held.values())
-            asked = time.monotonic()
-            claim = self.desk.queue.claim(self.owner, owners_running=running)
-            if claim is None:
-                break
+        running = Counter(held.conversion.claim.dataset.user for held in self.held.values())
+        for claim in islice(self.desk.queue.claims(self.owner, owners_running=running), count):
             reach("claimed")
-            self._begin(claim, asked, Action.CLAIMED)
+            self._begin(claim, now, Action.CLAIMED)
+            if time.monotonic() > now + CLAIMING_SECONDS:
+                break
         self.state = replace(self.state, claimed_at=now)
 
     def _begin(self, claim: Claim, asked: float, action: Action) -> None:

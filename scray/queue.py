@@ -10,34 +10,25 @@ what was read.
 from __future__ import annotations
 
 import secrets
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from random import Random
 from typing import Any, Final
 
-from pymongo import ASCENDING, ReadPreference
-from pymongo.collection import Collection
 from pymongo.database import Database
-from pymongo.errors import DuplicateKeyError
 
 from scray import change
-from scray.catalog import DATASETS, SAFE, steady
 from scray.change import Change
 from scray.dataset import Dataset, Progress
 from scray.errors import Conflict, NotFound
 from scray.order import in_turn
-from scray.status import QUEUED, RUNNING, Status, read_status
+from scray.rows import CANDIDATES, Document, MongoRows, Rows, fence
+from scray.status import Status, read_status
 
-CANDIDATES: Final = 16  # what one claim tries
-WINDOW: Final = 64  # so many waiting datasets are looked at together; of more, the first of every user
-OLDEST: Final = 4  # and these, whatever their priority, so that ageing can work
 TRIES: Final = 50  # compare-and-set rounds until somebody else's haste is an error
-AUDITED: Final = 256  # so many changes of status a document remembers
-HEAVY: Final = {"files": 0, "audit": 0}  # fields the queue never asks for
 
-Document = dict[str, Any]
 Decide = Callable[[Dataset, datetime], Change | None]
 
 
@@ -52,57 +43,6 @@ class Claim:
     attempt: int
     lease_seconds: float
     dataset: Dataset
-
-
-class Rows(ABC):
-    """Where the documents lie. A document has a `revision`, another one after each change of the queue."""
-
-    @abstractmethod
-    def now(self) -> datetime:
-        """The one clock of the queue, aware, UTC."""
-
-    @abstractmethod
-    def insert(self, document: Document) -> None:
-        """Raises Conflict where the uuid exists."""
-
-    @abstractmethod
-    def read(self, uuid: str) -> Document | None: ...
-
-    @abstractmethod
-    def swap(self, old: Document, fields: Change) -> bool:
-        """Set fields if status, lease token and revision are still those of `old`; whether they were.
-
-        In the same step a change of status is appended to the document's `audit`.
-        """
-
-    @abstractmethod
-    def waiting(self, now: datetime) -> list[Document]:
-        """Claimable documents, enough of them to choose from."""
-
-    @abstractmethod
-    def leased(self) -> list[Document]: ...
-
-    @abstractmethod
-    def counts(self) -> dict[str, int]:
-        """How many documents have each status string."""
-
-    @abstractmethod
-    def oldest(self, status: Status) -> datetime | None:
-        """The earliest `queued_at`."""
-
-
-def fence(row: Document) -> str | None:
-    """The token of a document's lease."""
-    lease = row.get("lease")
-    return str(lease["token"]) if isinstance(lease, Mapping) and "token" in lease else None
-
-
-def audited(old: Document, fields: Change) -> list[Document]:
-    """What a change appends to the audit log of its dataset: a line where the status is another one."""
-    if fields.get("status", old.get("status")) == old.get("status"):
-        return []
-    claim = (fence(fields) or fence(old) or "")[:8]
-    return [{"at": fields.get("updated_at"), "from": old.get("status"), "to": fields["status"], "claim": claim}]
 
 
 class Queue:
@@ -137,9 +77,22 @@ class Queue:
         """The next dataset that waits, or None. In strict order for one owner, roughly so for several at
         once.
         """
+        return next(self.claims(owner, owners_running=owners_running), None)
+
+    def claims(self, owner: str, *, owners_running: Mapping[str, int] | None = None) -> Iterator[Claim]:
+        """One dataset after another of those that wait now, each claimed when it is asked for."""
         now = self.now()
+        waiting = [Dataset.read(row) for row in self.rows.waiting(now)]
+        running = None if owners_running is None else Counter(owners_running)
+        while claim := self._first(in_turn(waiting, now, running)[:CANDIDATES], now, owner):
+            yield claim
+            waiting = [dataset for dataset in waiting if dataset.uuid != claim.uuid]
+            if running is not None:
+                running[claim.dataset.user] += 1
+
+    def _first(self, line: list[Dataset], now: datetime, owner: str) -> Claim | None:
+        """The first of a line that nobody else was faster to claim."""
         token = secrets.token_hex(16)
-        line = in_turn(map(Dataset.read, self.rows.waiting(now)), now, owners_running)[:CANDIDATES]
         while line:
             uuid = line.pop(0).uuid
             taken = self._once(uuid, lambda old: change.claim(old, now, owner, token, self.lease_seconds))
@@ -195,6 +148,17 @@ class Queue:
     def cancel_wanted(self, claim: Claim) -> bool:
         row = self.rows.read(claim.uuid)
         return row is not None and change.holds(old := Dataset.read(row), claim.token) and old.cancel
+
+    def cancels(self) -> set[str]:
+        """The tokens of the claims that are to be cancelled."""
+        return {token for row in self.rows.leased(cancel=True) if (token := fence(row))}
+
+    def follow(self, ring: Callable[[], None]) -> None:
+        """Call `ring` whenever there may be something to claim or to cancel, for as long as that can be seen.
+
+        It makes waiting shorter and nothing else: what it misses, looking again finds. Raises DatabaseError.
+        """
+        self.rows.changes(ring)
 
     def expire(self) -> list[str]:
         """Take back what silent owners hold; the uuids. Anybody may call it, at any time."""
@@ -300,90 +264,3 @@ class Queue:
     def _swap(self, row: Document, fields: Change) -> Document | None:
         fields = {**fields, "revision": secrets.token_hex(8)}
         return row | fields if self.rows.swap(row, fields) else None
-
-
-class MongoRows(Rows):
-    """The collection `visstoredatas`, of MongoDB or what speaks like it.
-
-    Changes are acknowledged by the majority and journalled. Reads and changes are repeated when the
-    connection breaks: a change that had arrived is recognised by its revision. The time comes from `hello`,
-    as `$$NOW` inside a query is not understood by every server.
-    """
-
-    def __init__(self, database: Database[Document]) -> None:
-        self._database = database
-        self._rows: Collection[Document] = database[DATASETS].with_options(
-            write_concern=SAFE, read_preference=ReadPreference.PRIMARY
-        )
-
-    @steady
-    def ensure_indexes(self) -> None:
-        line = [("status", ASCENDING), ("priority", ASCENDING), ("queued_at", ASCENDING)]
-        self._rows.create_index("uuid", unique=True)
-        self._rows.create_index(line)
-
-    @steady
-    def now(self) -> datetime:
-        time: datetime = self._database.command("hello")["localTime"]
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
-
-    @steady
-    def insert(self, document: Document) -> None:
-        try:
-            self._rows.insert_one(dict(document))
-        except DuplicateKeyError as error:
-            if self._revision(document["uuid"]) != document["revision"]:
-                raise Conflict(f"There is a dataset {document['uuid']} already.") from error
-
-    @steady
-    def read(self, uuid: str) -> Document | None:
-        return self._rows.find_one({"uuid": uuid}, HEAVY)
-
-    @steady
-    def swap(self, old: Document, fields: Change) -> bool:
-        expected = {key: old.get(key) for key in ("_id", "status", "revision")}
-        if token := fence(old):
-            expected["lease.token"] = token
-        update: Document = {"$set": fields}
-        if lines := audited(old, fields):
-            update["$push"] = {"audit": {"$each": lines, "$slice": -AUDITED}}
-        done = self._rows.update_one(expected, update)
-        return done.modified_count == 1 or self._revision(old["uuid"]) == fields["revision"]
-
-    def _revision(self, uuid: str) -> str | None:
-        row = self._rows.find_one({"uuid": uuid}, {"revision": 1})
-        return row.get("revision") if row else None
-
-    @steady
-    def waiting(self, now: datetime) -> list[Document]:
-        ready = {"$or": [{"not_before": None}, {"not_before": {"$lte": now}}]}
-        queued = [str(status) for status in QUEUED]
-        match = {"status": {"$in": queued}, "uuid": {"$type": "string"}, **ready}
-        few = self._find(match, WINDOW)
-        if len(few) < WINDOW:
-            return few
-        groups: list[Document] = [{"$match": match}, {"$group": {"_id": "$user"}}]
-        users = [row["_id"] for row in self._rows.aggregate(groups)]
-        first = [self._find({**match, "user": user}, CANDIDATES, "priority", "queued_at") for user in users]
-        oldest = [self._find({**match, "user": user}, OLDEST, "queued_at") for user in users]
-        return list({row["_id"]: row for rows in first + oldest for row in rows}.values())
-
-    @steady
-    def leased(self) -> list[Document]:
-        running = [str(status) for status in RUNNING]
-        return self._find({"status": {"$in": running}, "lease.token": {"$type": "string"}}, 0)
-
-    @steady
-    def counts(self) -> dict[str, int]:
-        groups: list[Document] = [{"$group": {"_id": "$status", "count": {"$sum": 1}}}]
-        rows = self._rows.aggregate(groups)
-        return {str(row["_id"]): row["count"] for row in rows}
-
-    @steady
-    def oldest(self, status: Status) -> datetime | None:
-        rows = self._find({"status": str(status)}, 1, "queued_at")
-        return Dataset.read(rows[0]).queued_at if rows else None
-
-    def _find(self, match: Document, limit: int, *order: str) -> list[Document]:
-        found = self._rows.find(match, HEAVY, limit=limit)
-        return list(found.sort([(key, ASCENDING) for key in order]) if order else found)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from scray.change import Change
 from scray.dataset import Dataset
 from scray.errors import Conflict
-from scray.queue import Document, Queue, Rows, audited, fence
+from scray.queue import Queue
+from scray.rows import Document, Rows, audited, fence
 from scray.status import QUEUED, Status
 
 
@@ -69,8 +71,11 @@ class MemoryRows(Rows):
     def waiting(self, now: datetime) -> list[Document]:
         return [row for row in self._all() if row["status"] in QUEUED and _ready(row, now)]
 
-    def leased(self) -> list[Document]:
-        return [row for row in self._all() if fence(row)]
+    def leased(self, *, cancel: bool = False) -> list[Document]:
+        return [row for row in self._all() if fence(row) and (row.get("cancel") or not cancel)]
+
+    def changes(self, ring: Callable[[], None]) -> None:
+        """Nobody is told: who has this queue looks for himself."""
 
     def counts(self) -> dict[str, int]:
         return Counter(row["status"] for row in self._all())

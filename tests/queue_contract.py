@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ from scray.errors import (
     TruncatedInput,
     WorkerLost,
 )
-from scray.queue import WINDOW, Claim, Document, Queue
+from scray.queue import Claim, Queue
 from scray.retry import MAX_ATTEMPTS
+from scray.rows import WINDOW, Document
 from scray.status import CLAIMS, CONVERTIBLE, Status
 
 LEASE = 60.0
@@ -145,6 +147,42 @@ class QueueContract:
         assert claim is not None
         taken |= {claim.uuid} | {stage.take().uuid}
         assert taken >= {"aged", "nobody's"}
+
+    def test_many_of_one_user_do_not_hold_up_the_one_of_another(self, stage: Stage) -> None:
+        for number in range(1000):
+            stage.queue.add({"uuid": f"a{number:04}", "status": "conversion queued", "user": "ann"})
+        stage.queue.add({"uuid": "b", "status": "conversion queued", "user": "bob"})
+        taken = [claim.uuid for claim in islice(stage.queue.claims("driver", owners_running={"ann": 1}), 3)]
+        assert taken == ["b", "a0000", "a0001"]
+
+    def test_several_claims_are_each_another_dataset(self, stage: Stage) -> None:
+        for uuid in ("a", "b", "c"):
+            stage.queue.add({"uuid": uuid, "status": "conversion queued", "priority": 1 if uuid == "c" else 2})
+        claims = list(stage.queue.claims("driver"))
+        assert [claim.uuid for claim in claims] == ["c", "a", "b"]
+        assert len({claim.token for claim in claims}) == 3
+        assert all(stage.queue.renew(claim) for claim in claims)
+
+    def test_what_is_put_off_waits_for_its_time(self, stage: Stage) -> None:
+        stage.queue.add({"uuid": "a", "status": "conversion queued", "priority": 1})
+        stage.queue.add({"uuid": "b", "status": "conversion queued", "priority": 3})
+        first = stage.take("driver")
+        assert stage.queue.fail(first, StorageError()) is Status.CONVERSION_QUEUED
+        assert stage.take("driver").uuid == "b"
+        assert stage.queue.claim("driver") is None
+        stage.wait(10)
+        assert stage.take("driver").uuid == "a"
+
+    def test_whose_cancelling_is_wanted_is_told_by_token(self, stage: Stage) -> None:
+        for uuid in ("a", "b"):
+            stage.queue.add({"uuid": uuid, "status": "conversion queued"})
+        one, other = stage.take("driver"), stage.take("driver")
+        assert stage.queue.cancels() == set()
+        assert stage.queue.request_cancel(other.uuid)
+        assert stage.queue.cancels() == {other.token}
+        assert stage.queue.cancelled(other)
+        assert stage.queue.cancels() == set()
+        assert stage.queue.renew(one)
 
     def test_documents_of_other_programs_are_claimed(self, stage: Stage) -> None:
         stage.put({"uuid": "old", "status": "conversion queued", "user_email": "x@y", "convert": "true"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from converters.verify import verify
@@ -48,8 +49,9 @@ class Witness:
 
     def _count(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
-            for folder in self.converted.glob(".staging/*/*/marks"):
-                self._watch(folder)
+            with suppress(FileNotFoundError):  # a folder went away while it was listed: the next look is soon
+                for folder in self.converted.glob(".staging/*/*/marks"):
+                    self._watch(folder)
             for folder, name in self._renames.read():
                 if folder == self.converted:
                     self.published[name] += 1

@@ -22,9 +22,10 @@ from pymongo.errors import AutoReconnect
 
 from scray.catalog import DATASETS as COLLECTION
 from scray.catalog import RECONNECTS
-from scray.dataset import Dataset
+from scray.dataset import Dataset, Progress
 from scray.errors import Conflict, DatabaseError, NotFound
-from scray.queue import Document, MongoRows, Queue
+from scray.queue import Queue
+from scray.rows import Document, MongoRows
 from scray.status import Status
 from tests.integration.conftest import DatabaseServer
 from tests.queue_contract import LEASE, QueueContract, Stage
@@ -277,3 +278,33 @@ def test_reading_leaves_the_file_list_in_the_database(database: Database[Documen
     row = database[COLLECTION].find_one({"uuid": "d"})
     assert row is not None
     assert len(row["files"]) == 3
+
+
+def test_what_can_be_claimed_or_cancelled_rings_at_once(database: Database[Document]) -> None:
+    queue, rings = Queue(database), threading.Semaphore(0)
+
+    def follow() -> None:
+        with suppress(DatabaseError):  # the connection closes at the end of the session
+            queue.follow(lambda: rings.release())
+
+    threading.Thread(target=follow, daemon=True).start()
+    assert rings.acquire(timeout=20), "the stream begins"
+    queue.add({"uuid": "d", "status": "conversion queued"})
+    assert rings.acquire(timeout=20), "a new dataset"
+    claim = queue.claim("driver")
+    assert claim is not None
+    assert queue.progress(claim, Progress(percent=5))
+    assert queue.request_cancel("d")
+    assert rings.acquire(timeout=20), "a wish to cancel"
+    assert queue.cancelled(claim)
+    queue.requeue("d")
+    assert rings.acquire(timeout=20), "a dataset that waits again"
+    assert not rings.acquire(blocking=False), "work that goes on rings for nobody"
+
+
+def test_a_server_without_change_streams_is_an_error_and_nothing_else() -> None:
+    with (
+        MongoClient[Document]("mongodb://127.0.0.1:1/", serverSelectionTimeoutMS=50) as nowhere,
+        pytest.raises(DatabaseError, match="cannot be followed"),
+    ):
+        Queue(nowhere["test"]).follow(lambda: None)

@@ -6,7 +6,8 @@ import pytest
 
 from scray.change import Change
 from scray.errors import Conflict
-from scray.queue import TRIES, Document, Queue
+from scray.queue import TRIES, Queue
+from scray.rows import Document
 from scray.testing import FakeClock, MemoryQueue, MemoryRows
 from tests.queue_contract import LEASE, QueueContract, Stage
 
