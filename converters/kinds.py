@@ -39,6 +39,7 @@ KINDS = {
     "bzip2": Kind("a bzip2 archive", (b"BZh",)),
     "zstd": Kind("a zstd archive", (b"\x28\xb5\x2f\xfd",)),
     "tar": Kind("a tar archive"),
+    "rar": Kind("a RAR archive (zip, 7z and tar are unpacked)", (b"Rar!\x1a\x07",)),
     "pdf": Kind("a PDF document", (b"%PDF-",)),
     "grib": Kind("a GRIB file", (b"GRIB",)),
     "empty": Kind("empty"),

@@ -146,6 +146,7 @@ def test_every_kind_is_told_from_its_first_bytes(tmp_path: Path) -> None:
         "dicom": b"\0" * 128 + b"DICM",
         "tar": b"\0" * 257 + b"ustar\0",
         "bmp": b"BM\x0a\0\0\0....",
+        "rar": b"Rar!\x1a\x07\x01\0",
         "hdf4": b"\x0e\x03\x13\x01",
         "text": "é".encode() * 3000,
         "unknown": b"\xff\xfe\xfd\xfc",
