@@ -6,7 +6,7 @@ What is read is tifffile's view of the file, page by page (TIFF 6.0, BigTIFF, OM
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,6 +23,7 @@ from converters.volume import Array, Box, Reader, Role, Source, Volume, roles_fo
 from scray.errors import BadParameter, EmptyInput, MixedInput
 
 FORMAT = "tiff"
+_MEANINGS = {0: "zero is white", 3: "palette indices"}  # of PhotometricInterpretation, where numbers are not plain
 _LAYOUT_TAGS = frozenset({273, 279, 288, 289, 324, 325, 330, 347, 50839, 50838, 33628, 33629, 65426})
 
 
@@ -42,12 +43,21 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
             with reading(name, "TIFF"), TiffStack(root, name, wanted) as stack:
                 covered |= stack.parts
                 found.append(_source(stack, with_metadata=not found))
+    _check_meaning(found)
     flat = len(found[0].volumes[0].space) <= 2
     role: Role = "space" if flat else "time"
     volumes = tuple(join(same, role, "z" if flat else "t") for same in zip(*(s.volumes for s in found), strict=True))
     if len(found) > 1:
         volumes = tuple(replace(volume, name="data" + volume.options["suffix"]) for volume in volumes)
     return replace(found[0], volumes=volumes, metadata={**found[0].metadata, "files": len(found)})
+
+
+def _check_meaning(found: Sequence[Source]) -> None:
+    """Numbers of which zero is white in one file and black in another, or that are indices, are no one array."""
+    said = {source.volumes[0].attributes.get("samples"): source.volumes[0].files[0] for source in reversed(found)}
+    if len(said) > 1:
+        told = ", ".join(f"{file} ({meaning or 'plain numbers'})" for meaning, file in said.items())
+        raise MixedInput(f"Numbers that mean different things cannot be joined: {told}. Upload the files separately.")
 
 
 def _series_number(value: Any) -> int | None:
@@ -88,9 +98,16 @@ def _volume(stack: TiffStack, part: Part) -> Volume:
         dtype=part.dtype,
         chunks=stack.chunks,
         compressed=not stack.pages.raw,
-        attributes={"fill_value": stack.nodata} if stack.nodata is not None else {},
+        attributes=_attributes(stack),
         options={"series": stack.asked, "plane": part.plane, "suffix": part.suffix},
     )
+
+
+def _attributes(stack: TiffStack) -> dict[str, Any]:
+    """What a viewer has to know of the numbers: what they stand for, and which of them stands for nothing."""
+    meaning = _MEANINGS.get(int(stack.keyframe.photometric or 0)) if 262 in stack.keyframe.tags else None
+    said: dict[str, Any] = {"samples": meaning, "fill_value": stack.nodata}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _unique(axes: tuple[str, ...]) -> tuple[str, ...]:

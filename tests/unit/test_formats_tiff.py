@@ -278,6 +278,16 @@ def test_files_of_different_size_are_named(tmp_path: Path) -> None:
         tiff.probe(tmp_path, ("a.tif", "b.tif"), {})
 
 
+def test_numbers_that_mean_different_things_are_not_stacked(tmp_path: Path) -> None:
+    array = pattern((9, 8), "u1")
+    for name, how in (("a", "minisblack"), ("b", "minisblack"), ("c", "miniswhite")):
+        write(tmp_path / f"{name}.tif", array, photometric=how)
+    assert probe_one(tmp_path, "a.tif", "b.tif").space == (2, 9, 8)
+    assert probe_one(tmp_path, "c.tif").attributes == {"samples": "zero is white"}
+    with pytest.raises(MixedInput, match=r"c\.tif \(zero is white\)"):
+        tiff.probe(tmp_path, ("a.tif", "b.tif", "c.tif"), {})
+
+
 def test_a_page_that_differs_in_the_middle_is_not_stacked(tmp_path: Path) -> None:
     pages = [pattern((8, 8), "u2", i) for i in range(12)]
     with tifffile.TiffWriter(tmp_path / "m.tif") as out:
