@@ -32,6 +32,7 @@ from scray.catalog import Catalog, connect
 from scray.copies import Copies
 from scray.crash import reach
 from scray.errors import DatabaseError
+from scray.limits import time_limits
 from scray.log import Action, configure, event
 from scray.orders import Orders
 from scray.queue import Claim, Queue
@@ -84,6 +85,7 @@ class Driver:
         self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions, tally)
         self.desk.storage.create()
         self.orders = Orders(database)
+        NODES.limits = time_limits(settings.time_limits)
         NODES.beacon = Beacon.light(self.desk.storage, self.owner)
         self.version = code_version()
         self.held: dict[str, Held] = {}

@@ -18,8 +18,10 @@ from typing import Any, Self
 
 import ray
 
+from cluster.limited import within
 from cluster.tally import took
 from scray.errors import StorageMissing
+from scray.limits import time_limits
 from scray.log import Action, configure, event
 from scray.storage import Storage, write_atomic
 
@@ -72,6 +74,7 @@ class Nodes:
     """The nodes of the cluster as the driver knows them; several threads. `look` asks Ray."""
 
     def __init__(self, look: Callable[[], Sequence[Node]]) -> None:
+        self.limits = time_limits(())  # how long each kind of task may take
         self.beacon: Beacon | None = None  # None: nobody asks whether the storage is seen, as on one machine
         self._look = look
         self._out: dict[str, float] = {}
@@ -127,7 +130,7 @@ class Errand:
 
     def remote(self, *arguments: Any) -> Any:
         """Send it off; the reference to its result."""
-        return self._call.options(**self._options, **NODES.placement()).remote(NODES.beacon, *arguments)
+        return self._call.options(**self._options, **NODES.placement()).remote(NODES.beacon, NODES.limits, *arguments)
 
 
 def errand(**options: Any) -> Callable[[Callable[..., Any]], Errand]:
@@ -136,15 +139,16 @@ def errand(**options: Any) -> Callable[[Callable[..., Any]], Errand]:
 
 
 def _looking_first(function: Callable[..., Any]) -> Callable[..., Any]:
-    def run(beacon: Beacon | None, *arguments: Any) -> Any:
+    def run(beacon: Beacon | None, limits: Mapping[str, float], *arguments: Any) -> Any:
         if beacon:
             beacon.see(ray.get_runtime_context().get_node_id())
         configure()
         began = time.monotonic()
-        result = function(*arguments)
+        with within(stage, limits[stage]):
+            result = function(*arguments)
         seconds = round(time.monotonic() - began, 3)
         took(stage, seconds)
-        event(Action.TASK_DONE, stage=stage, seconds=seconds)
+        event(Action.TASK_DONE, stage=stage, task=ray.get_runtime_context().get_task_name() or "", seconds=seconds)
         return result
 
     stage = function.__name__.removesuffix("_task")

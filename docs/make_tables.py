@@ -6,13 +6,17 @@ from pathlib import Path
 
 from api import reference
 from api.problems import STATUS_OF
-from scray import log, metrics, settings, status
+from scray import limits, log, metrics, settings, status
 from scray.errors import every_error
 
 HERE = Path(__file__).parent
 ROUTES = """A running service shows the same, with every field, at `/docs`. Errors are `application/problem+json` with
 `code` and `detail`; the codes are in [errors.md](errors.md). With `SCRAY_API_TOKEN` set, all routes but `/health`,
 `/healthz` and `/readyz` need `Authorization: Bearer <token>`. Fields marked * are required.
+"""
+LIMITS = """How long one task of each kind may run on its worker. One that takes longer is ended with every process that
+it started, and its dataset fails with the code `timed-out`. Apart from that, a sealed child that says nothing for a
+minute is ended and tried once more. `SCRAY_TIME_LIMITS=perform=7200,seal=600` changes single lines.
 """
 LOGS = """API, driver and workers write one line of JSON an event to stderr. What happens in one run of a dataset (one
 claim of a driver on it) also stands in `logs/<uuid>/<run>.jsonl` beside the data (`SCRAY_LOG_FOLDER`), at most 1 MiB
@@ -42,6 +46,7 @@ def pages() -> dict[Path, str]:
         HERE / "statuses.md": f"# Statuses of a dataset\n\nMade from `scray/status.py`.\n\n{status.table()}",
         HERE / "settings.md": f"# Settings\n\nMade from `scray/settings.py`.\n\n{settings.table()}",
         HERE / "errors.md": f"# Errors\n\nMade from `scray/errors/`.\n\n{errors()}",
+        HERE / "limits.md": f"# Time limits\n\nMade from `scray/limits.py`.\n\n{LIMITS}\n{limits.table()}",
         HERE / "logs.md": f"# Logs\n\nMade from `scray/log.py`.\n\n{LOGS}\n{log.table()}",
         HERE / "metrics.md": f"# Metrics\n\nMade from `scray/metrics.py`.\n\n{MEASURED}\n{metrics.table()}",
         HERE / "routes.md": f"# Routes\n\nMade from `api/`.\n\n{ROUTES}\n{reference.table()}",

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     grace_seconds: float = _setting("SCRAY_GRACE_SECONDS", 600.0, "how long replaced data stay for their readers", ge=0)
     task_memory_bytes: Size = _setting("SCRAY_TASK_MEMORY", 2**30, "memory of one task, as a size", ge=2**25)
     workers: int = _setting("SCRAY_WORKERS", 0, "tasks at a time; 0: one for every CPU", ge=0)
+    time_limits: Words = _setting(
+        "SCRAY_TIME_LIMITS", (), "changes to the [time limits](limits.md) of tasks, like perform=7200,seal=600"
+    )
     profile: Literal["local", "cloud"] = _setting(
         "SCRAY_PROFILE", "local", "layout of results: `local` (block files) or `cloud` (one object a block)"
     )

@@ -329,3 +329,18 @@ def perform_badly(staging: str, task_id: str) -> Mark:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
+
+
+def test_a_task_over_its_time_limit_ends_with_its_child_and_is_timed_out(
+    ray: Any, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cluster.executor import RayExecutor
+    from cluster.nodes import NODES
+
+    staging = stage(source, tmp_path)
+    monkeypatch.setattr(NODES, "limits", {**NODES.limits, "perform": 0.05})  # not even enough to start a child
+    with pytest.raises(TimedOut, match=r"'perform' took longer than 0.05 seconds"):
+        execute(staging, RayExecutor(cpus=2))
+    monkeypatch.undo()
+    execute(staging, RayExecutor(cpus=2))
+    assert (seal(staging) / MANIFEST).is_file()

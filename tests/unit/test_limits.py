@@ -1,0 +1,78 @@
+"""Time limits: one table, and a task that exceeds its own is over with all it started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster import limited
+from cluster.limited import within
+from scray.errors import BadParameter, TimedOut
+from scray.limits import MEANINGS, SECONDS, time_limits
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_can_be_changed() -> None:
+    assert MEANINGS.keys() == SECONDS.keys()
+    assert time_limits([]) == SECONDS
+    assert time_limits(["perform=7", " seal = 0.5"]) == {**SECONDS, "perform": 7.0, "seal": 0.5}
+
+
+@pytest.mark.parametrize(
+    "word", ["no-such=1", "perform", "perform=", "perform=x", "perform=0", "perform=-1", "seal=inf"]
+)
+def test_what_is_no_limit_is_refused(word: str) -> None:
+    with pytest.raises(BadParameter, match="SCRAY_TIME_LIMITS"):
+        time_limits([word])
+
+
+def test_what_takes_too_long_ends_with_its_whole_tree() -> None:
+    """A child and its own child, while the task waits for them and would swallow any Exception."""
+    family = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'input()']).wait()"
+    below: list[int] = []
+
+    def task() -> None:
+        with subprocess.Popen([sys.executable, "-c", family], stdin=subprocess.PIPE) as child, within("perform", 1.0):
+            try:
+                while True:
+                    below[:] = [child.pid, *(process.pid for process in psutil.Process(child.pid).children())]
+                    time.sleep(0.01)
+            except Exception as error:
+                pytest.fail(f"the time-out was swallowed as {error!r}")
+
+    with pytest.raises(TimedOut, match=r"'perform' took longer than 1 seconds"):
+        task()
+    assert len(below) == 2
+    assert not any(psutil.pid_exists(pid) for pid in below)
+
+
+def test_what_is_in_time_is_left_alone() -> None:
+    with within("seal", 60):
+        pass
+    timers = [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    assert all(timer.finished.is_set() for timer in timers)
+    with pytest.raises(ValueError, match="its own"), within("seal", 60):
+        raise ValueError("its own")
+
+
+def test_what_no_signal_reaches_is_ended_with_its_process() -> None:
+    code = """
+import signal, sys
+from cluster import limited
+limited.GRACE_SECONDS = 0.2
+with limited.within("hash", 0.1):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    sys.stdin.read()
+"""
+    assert limited.GRACE_SECONDS > 1
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, "nothing to read: it is over at once"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE) as process:
+        assert process.wait(60) == 1
