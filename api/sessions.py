@@ -73,7 +73,6 @@ def begin(backend: Backend, asked: NewSession, key: str = "") -> Document:
     if (found := earlier(backend, key, upload_id)) is not None:
         return found
     check_room(asked.file_size, backend)
-    _check_free(backend, asked)
     if asked.total_chunks > MOST_CHUNKS:
         raise InvalidField(f"That would be {asked.total_chunks} chunks; take larger ones.")
     values = {
@@ -86,10 +85,10 @@ def begin(backend: Backend, asked: NewSession, key: str = "") -> Document:
     return backend.sessions.get(upload_id)
 
 
-def _check_free(backend: Backend, asked: NewSession) -> None:
+def _check_free(backend: Backend, fields: UploadFields, filename: str) -> None:
     """Tell a sender now, not after terabytes, that the name is taken. Raises Conflict, UnsafePath."""
-    path = asked.path(asked.filename)
-    uuid = read_uuid(asked.dataset_identifier or "")
+    path = fields.path(filename)
+    uuid = read_uuid(fields.dataset_identifier or "")
     if uuid and (backend.storage.upload_dir(uuid) / path).exists():
         raise Conflict(f"The dataset already has '{path}'; send the file under another name, or as a new dataset.")
 
@@ -100,10 +99,20 @@ def new_id(kind: str) -> str:
 
 
 def enrol_session(
-    backend: Backend, upload_id: str, fields: UploadFields, filename: str, size_bytes: int, session: Mapping[str, Any]
+    backend: Backend,
+    upload_id: str,
+    fields: UploadFields,
+    filename: str,
+    size_bytes: int,
+    session: Mapping[str, Any],
+    counted_bytes: int = 0,
 ) -> Enrolment:
-    """The file first, so that a record is never without one; a file without a record is swept away."""
-    check_quota(fields.user_email, size_bytes, backend)
+    """The file first, so that a record is never without one; a file without a record is swept away.
+
+    `counted_bytes` of it are in the user's quota already.
+    """
+    _check_free(backend, fields, filename)
+    check_quota(fields.user_email, size_bytes - counted_bytes, backend)
     part = backend.part(upload_id)
     try:
         make_part(part, size_bytes if session["session"] == BY_CHUNKS else 0)

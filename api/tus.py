@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Any
@@ -21,10 +21,10 @@ from starlette.concurrency import run_in_threadpool
 from api.arrival import as_ours
 from api.backend import Backend
 from api.body import Body
-from api.fields import UploadFields
+from api.fields import UploadFields, read_email
 from api.growing import Growth, join, open_record
 from api.problems import problem, problem_of
-from api.room import check_room
+from api.room import check_quota, check_room
 from api.sessions import cancel, end, enrol_session, new_id, settle
 from api.state import BackendOf
 from scray.catalog import CANCELLED, Document
@@ -161,8 +161,12 @@ def _settle(backend: Backend, upload_id: str) -> Document:
     return backend.sessions.get(upload_id, BY_OFFSET)
 
 
-def _begin(backend: Backend, metadata: Mapping[str, str], length: int, *, partial: bool) -> Document:
-    """A new upload, whose dataset is there when this returns; a partial one has none."""
+def _begin(
+    backend: Backend, metadata: Mapping[str, str], length: int, *, partial: bool, parts: Sequence[Document] = ()
+) -> Document:
+    """A new upload, whose dataset is there when this returns; a partial one has none. Its bytes are those of `parts`,
+    if there are any, which count in their user's quota already.
+    """
     check_room(length, backend)
     if not length:
         raise EmptyInput("The file is empty; nothing was stored.")
@@ -171,15 +175,31 @@ def _begin(backend: Backend, metadata: Mapping[str, str], length: int, *, partia
     fields = {"partial": partial, "full": False, "concat": concat, "tus_metadata": metadata.get("", "")}
     session = backend.sessions.begun(BY_OFFSET, fields)
     if partial:
+        user = _user_of_part(backend, metadata, length)
         backend.part(upload_id).touch(exist_ok=False)
-        nowhere = {"dataset_uuid": "", "user": "", "filename": "", "path": "", "settle_seconds": 0.0}
+        nowhere = {"dataset_uuid": "", "user": user, "filename": "", "path": "", "settle_seconds": 0.0}
         backend.uploads.open(upload_id, {**nowhere, "expected_bytes": length, **session}, lasting=True)
     else:
         form, filename = UploadFields.read(metadata), metadata.get("filename") or metadata.get("name", "")
         if not filename:
             raise InvalidField("Upload-Metadata needs the key 'filename'.")
-        enrol_session(backend, upload_id, form, filename, length, session)
+        counted = sum(part["expected_bytes"] for part in parts if part["user"] == form.user_email)
+        enrol_session(backend, upload_id, form, filename, length, session, counted)
     return backend.sessions.get(upload_id, BY_OFFSET)
+
+
+def _user_of_part(backend: Backend, metadata: Mapping[str, str], length: int) -> str:
+    """Whose bytes a partial upload holds; to be said where quotas are. Raises QuotaExceeded, InvalidField."""
+    user = metadata.get("user_email", "")
+    limited = backend.settings.quota_bytes or backend.settings.quota_uploads
+    if not user and not limited:
+        return ""
+    try:
+        user = read_email(user)
+    except ValueError as error:
+        raise InvalidField(f"Upload-Metadata, user_email: {error}. Partial uploads count in quotas.") from error
+    check_quota(user, length, backend)
+    return user
 
 
 def _join(backend: Backend, metadata: Mapping[str, str], concat: str) -> Document:
@@ -190,7 +210,8 @@ def _join(backend: Backend, metadata: Mapping[str, str], concat: str) -> Documen
     parts = [open_record(backend, upload_id) for upload_id in ids]
     if not all(part["partial"] and part["full"] for part in parts):
         raise BadRequest("Only finished partial uploads can be put together.")
-    record = _begin(backend, metadata, sum(part["expected_bytes"] for part in parts), partial=False)
+    length = sum(part["expected_bytes"] for part in parts)
+    record = _begin(backend, metadata, length, partial=False, parts=parts)
     backend.sessions.note(record["_id"], {"concat": concat})
     join(backend, parts, backend.part(record["_id"]))
     backend.sessions.advance(record, record["expected_bytes"])

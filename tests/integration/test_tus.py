@@ -245,6 +245,29 @@ def test_concatenation(api: Api) -> None:
     assert not any(part_of(api, url).exists() for url in urls)
 
 
+def test_partial_uploads_count_in_quotas(mongo_url: str, database: Mongo, tmp_path: Path) -> None:
+    with serving(mongo_url, database, tmp_path, SCRAY_QUOTA_BYTES="10kB") as api:
+        partial = {"Upload-Concat": "partial"}
+        assert create(api, 6000, b"", **partial, **{"Upload-Metadata": ""}).status_code == 422, "whose is it?"
+        first = begun(api, 6000, **partial)
+        assert create(api, 6000, b"", **partial).status_code == 507
+        second = begun(api, 4000, **partial)
+        assert patch(api, first, 0, b"1" * 6000).status_code == 204
+        assert patch(api, second, 0, b"2" * 4000).status_code == 204
+        final = {**TUS, "Upload-Metadata": metadata(), "Upload-Concat": f"final;{first} {second}"}
+        joined = api.http.post(PLACE, headers=final)
+        assert joined.status_code == 201, joined.text
+        assert stored(api, joined.headers["location"]) == b"1" * 6000 + b"2" * 4000
+        assert create(api, 1).status_code == 507
+
+
+def test_a_name_that_is_taken_is_told_before_the_bytes(api: Api) -> None:
+    uuid = str(uuid4())
+    api.accepted(b"1", "x.tif", dataset_identifier=uuid)
+    reply = create(api, 10, b"", **{"Upload-Metadata": metadata(dataset_identifier=uuid)})
+    assert (reply.status_code, reply.json()["code"]) == (409, "conflict")
+
+
 def half_patch(api: Api, url: str, start: int, content: bytes) -> socket.socket:
     head = (
         f"PATCH {url} HTTP/1.1\r\nHost: localhost\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: {start}\r\n"
