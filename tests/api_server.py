@@ -88,6 +88,16 @@ class Api:
         self.process.wait(30)
 
 
+def measured() -> dict[str, str]:
+    """What a server needs so that its lines count where those of this process do; see `make coverage`."""
+    coverage = sys.modules.get("coverage")
+    current = coverage.Coverage.current() if coverage else None
+    if current is None:
+        return {}
+    data = Path(current.config.data_file).resolve()
+    return {"COVERAGE_PROCESS_START": str(ROOT / "tests" / "api_coverage.ini"), "COVERAGE_FILE": str(data)}
+
+
 @contextmanager
 def serving(mongo_url: str, database: Database[dict[str, Any]], data: Path, **settings: str) -> Iterator[Api]:
     """A server until the end of the block. `settings` are environment variables."""
@@ -100,6 +110,7 @@ def serving(mongo_url: str, database: Database[dict[str, Any]], data: Path, **se
         "VISUS_DATASETS": str(data),
         "SCRAY_API_PORT": "0",
         "SCRAY_API_PORT_FILE": str(port_file),
+        **measured(),
         **settings,
     }
     with (data / "api.log").open("ab") as log:
