@@ -6,7 +6,19 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-NAMES = ("speed", "scaling", "hashing", "latency", "growth", "many", "memory", "ingest", "objects", "fuzz")
+NAMES = (
+    "speed",
+    "scaling",
+    "hashing",
+    "latency",
+    "growth",
+    "many",
+    "memory",
+    "ingest",
+    "objects",
+    "fuzz",
+    "plan_scale",
+)
 
 
 def main(names: list[str]) -> None:
