@@ -218,8 +218,8 @@ LAYOUTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
-@pytest.mark.parametrize("samples", [1, 2, 5])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i8", "f2", "f4", "f8"])
+@pytest.mark.parametrize("samples", [1, 5])
 def test_every_type_in_every_layout(tmp_path: Path, dtype: str, samples: int) -> None:
     array = pattern((37, 41, samples), dtype)
     if dtype == "f2":
