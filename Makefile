@@ -12,6 +12,7 @@ PIP_QUIET ?= --quiet --progress-bar off --disable-pip-version-check
 STAMP := .venv/.made-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr -d ' ')
 STAMP_DB := .venv-db/.made
 STAMP_S3 := .venv-s3/.made
+STAMP_TUS := build/tus/.made-$(shell cat tests/tus_js/package-lock.json 2>/dev/null | cksum | tr -d ' ')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test chaos check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db .venv-s3
@@ -22,7 +23,7 @@ help: ## this list
 demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kind, uploaded, converted, verified
 	@$(BIN)/python -m cluster.demo
 
-test: .venv .venv-db .venv-s3 ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
+test: .venv .venv-db .venv-s3 $(STAMP_TUS) ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
 	$(QUICK) $(BIN)/pytest tests/integration
@@ -95,6 +96,12 @@ $(STAMP_DB):
 	@test -x .venv-db/bin/python || $(PYTHON) -m venv .venv-db
 	@if .venv-db/bin/python -m pip install $(PIP_QUIET) --pre 'secantusdb>=0.7.0b1'; then touch $@; \
 	else echo "the embedded database could not be installed: set MONGO_URL to a MongoDB server instead"; fi
+
+# The tus client of browsers, for its tests; without node those are skipped.
+$(STAMP_TUS):
+	@mkdir -p build/tus && rm -f build/tus/.made-* && cp tests/tus_js/package.json tests/tus_js/package-lock.json build/tus/
+	@if npm ci --prefix build/tus --ignore-scripts --no-audit --no-fund --silent; then touch $@; \
+	else echo "tus-js-client could not be installed: its tests are skipped"; fi
 
 # A real object store for the tests of imports and of publishing; without it those are skipped.
 .venv-s3: $(STAMP_S3)
