@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import aiohttp
 import requests
 
 CHUNK_BYTES = 104_857_600  # their own constant; what the server answers is not looked at
@@ -57,6 +58,21 @@ class Original:
             joins = {"dataset_identifier": uuid, "add_to_existing": str(number > 0).lower()}
             results.append(self.upload_file(path, email, name, sensor, **joins, **place, **more))
         return results
+
+    def upload_by_path(self, path: str, email: str, name: str, sensor: str) -> dict[str, Any]:
+        """Booleans as Python writes them, and a field that nobody reads."""
+        form = {
+            "file_path": path, "user_email": email, "dataset_name": name, "sensor": sensor, "convert": "True",
+            "is_public": "False", "dataset_uuid": str(uuid4()),
+        }  # fmt: skip
+        return self.ask("POST", "/api/upload/upload-path", RESULT, data=form)
+
+    def initiate(self, source: str, config: dict[str, Any], email: str, name: str, sensor: str) -> dict[str, Any]:
+        asked = {
+            "source_type": source, "source_config": config, "user_email": email, "dataset_name": name,
+            "sensor": sensor, "convert": True, "is_public": False, "folder": None, "team_uuid": None,
+        }  # fmt: skip
+        return self.ask("POST", "/api/upload/initiate", RESULT | {"estimated_duration"}, json=asked)
 
     def status(self, job_id: str) -> dict[str, Any]:
         found = self.ask("GET", f"/api/upload/status/{job_id}", {"job_id", "status", "progress_percentage"})
@@ -123,6 +139,20 @@ class Original:
 
     def cancel_large(self, upload_id: str) -> None:
         self.ask("DELETE", f"/api/upload/large/cancel/{upload_id}", {"message"})
+
+
+async def upload_file_async(url: str, path: Path, email: str, name: str, sensor: str) -> dict[str, Any]:
+    """What the asynchronous client sends: a form of aiohttp, whose length is not announced."""
+    form = aiohttp.FormData()
+    fields = {"user_email": email, "dataset_name": name, "sensor": sensor, "convert": "true", "is_public": "false"}
+    for field, value in {**fields, "original_file_path": str(path), "add_to_existing": "false"}.items():
+        form.add_field(field, value)
+    with path.open("rb") as file:
+        form.add_field("file", file, filename=path.name, content_type="application/octet-stream")
+        async with aiohttp.ClientSession() as session, session.post(f"{url}/api/upload/upload", data=form) as reply:
+            reply.raise_for_status()
+            found: dict[str, Any] = await reply.json()
+            return found
 
 
 def chunk_of(path: Path, index: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import requests
 from pymongo import MongoClient
 
 from tests.api_server import EMAIL, Api, serving
-from tests.original_clients import CHUNK_BYTES, Original, chunk_of
+from tests.original_clients import CHUNK_BYTES, Original, chunk_of, upload_file_async
 
 SIZE = CHUNK_BYTES + 45_000_000  # a file of 150 million bytes: two chunks, the second one shorter
 
@@ -21,7 +22,9 @@ SIZE = CHUNK_BYTES + 45_000_000  # a file of 150 million bytes: two chunks, the 
 @pytest.fixture(scope="module")
 def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
+    roots = tmp_path_factory.mktemp("roots")
+    (roots / "x.tif").write_bytes(b"of the server")
+    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), SCRAY_IMPORT_ROOTS=str(roots)) as server:
         yield server
     mongo.drop_database(database.name)
 
@@ -90,6 +93,32 @@ def test_a_directory(client: Original, api: Api, tmp_path: Path) -> None:
     for name in ("a.tif", "sub/a.tif", "sub/deep/b.tif"):
         assert (root / name).read_bytes() == name.encode()
     assert {client.wait(result["job_id"])["status"] for result in results} == {"completed"}
+
+
+@pytest.mark.parametrize(
+    ("source", "config"),
+    [
+        ("url", {"url": "https://example.org/x.tif"}),
+        ("s3", {"bucket_name": "lab", "object_key": "x.tif", "access_key_id": "k", "secret_access_key": "s"}),
+    ],
+)
+def test_what_the_service_fetches(client: Original, source: str, config: dict[str, Any]) -> None:
+    job = client.initiate(source, config, EMAIL, "far", "TIFF")["job_id"]
+    assert client.status(job)["status"] == "queued"
+    client.ask("POST", f"/api/upload/cancel/{job}", {"message"})
+    assert client.wait(job)["status"] == "cancelled"
+
+
+def test_a_file_of_the_server(client: Original, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = next(tmp_path_factory.getbasetemp().glob("roots?/x.tif"))
+    assert client.upload_by_path(str(path), EMAIL, "near", "TIFF")["upload_type"] == "path"
+
+
+def test_the_asynchronous_client(client: Original, api: Api, large: Path) -> None:
+    result = asyncio.run(upload_file_async(api.url, large, EMAIL, "large", "TIFF"))
+    assert result.keys() >= {"job_id", "status", "message", "upload_type"}
+    assert client.status(result["job_id"])["status"] == "processing"
+    assert same(large, api.data / "upload" / result["dataset_uuid"] / "large.tif")
 
 
 @pytest.mark.parametrize("workers", [1, 4])
