@@ -68,17 +68,20 @@ class Host:
     def _plug_in(self) -> None:
         _ip(f"link add {self.name} type veth peer name eth0 netns {self.first}")
         _ip(f"link set {self.name} master br0 up")
-        for words in ("link set lo up", f"addr add {self.address}/24 dev eth0", "link set eth0 up"):
-            subprocess.run([*self._inside(), "ip", *words.split()], check=True)
+        address = (f"addr add {self.address}/24 dev eth0", "link set eth0 up")
+        for words in ("link set lo up", *address, f"route add default via {SWITCH}"):
+            subprocess.run([*self.inside, "ip", *words.split()], check=True)
 
-    def _inside(self) -> list[str]:
+    @property
+    def inside(self) -> list[str]:
+        """What to put before a command that is to run on it."""
         return ["nsenter", "--target", str(self.first), "--net", "--pid", "--mount", "--uts"]
 
     def start(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
         """Run a command on it."""
         with log.open("ab") as file:
             process = subprocess.Popen(
-                [*self._inside(), *command], env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                [*self.inside, *command], env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file
             )
         self.running.append(process)
         return process
