@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from cluster.executor import TASKS_PER_CPU
 from cluster.patience import LEAST_SECONDS, Patience
 from converters.mark import Mark
 from converters.task import Task
@@ -71,6 +70,8 @@ class Cluster:
     _next_loss: float = 0.0
 
     def __post_init__(self) -> None:
+        from cluster.executor import TASKS_PER_CPU  # imports Ray, which is told its secret before that
+
         self.window = self.window or TASKS_PER_CPU * self.workers
         self.patience = Patience(LEAST_SECONDS)
         self.free = self.workers

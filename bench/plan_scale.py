@@ -225,6 +225,12 @@ def _driver() -> Any:
 
         def _listen(self) -> None: ...
 
+        def _pulse(self) -> dict[str, Any]:
+            return self.about()
+
+        def _slots(self) -> int:
+            return RUNNING
+
         def _begin(self, claim: Any, asked: float, *_: Any) -> None:
             idle: Any = SimpleNamespace(claim=claim, ended=False, order=None, stop=lambda _: None)
             self.held[claim.uuid] = actor.Held(idle, Work(claim.uuid, renewed_at=asked))

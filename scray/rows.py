@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from scray.catalog import DATASETS, SAFE, steady
 from scray.change import Change
-from scray.dataset import Dataset
+from scray.dataset import NORMAL, Dataset
 from scray.errors import Conflict, DatabaseError
 from scray.status import QUEUED, RUNNING, Status
 
@@ -22,6 +23,7 @@ CANDIDATES: Final = 16  # what one claim tries
 WINDOW: Final = 64  # so many waiting datasets are looked at together; of more, the first of every user
 OLDEST: Final = 4  # and these, whatever their priority, so that ageing can work
 AUDITED: Final = 256  # so many changes of status a document remembers
+LINE: Final = ("uuid", "user", "user_id", "user_email", "status", "priority", "queued_at", "updated_at", "created_at")
 HEAVY: Final = {"files": 0, "audit": 0}  # fields the queue never asks for
 
 Document = dict[str, Any]
@@ -81,6 +83,23 @@ def audited(old: Document, fields: Change) -> list[Document]:
         return []
     claim = (fence(fields) or fence(old) or "")[:8]
     return [{"at": fields.get("updated_at"), "from": old.get("status"), "to": fields["status"], "claim": claim}]
+
+
+def _place(row: Document) -> tuple[int, str]:
+    priority = row.get("priority")
+    return priority if isinstance(priority, int) else NORMAL, str(row.get("queued_at") or "")
+
+
+def _of_each_user(rows: Iterable[Document], count: int) -> list[Document]:
+    """The first so many of every user."""
+    seen: Counter[str] = Counter()
+    found = []
+    for row in rows:
+        user = str(row.get("user"))
+        seen[user] += 1
+        if seen[user] <= count:
+            found.append(row)
+    return found
 
 
 class MongoRows(Rows):
@@ -143,11 +162,10 @@ class MongoRows(Rows):
         few = self._find(match, WINDOW)
         if len(few) < WINDOW:
             return few
-        groups: list[Document] = [{"$match": match}, {"$group": {"_id": "$user"}}]
-        users = [row["_id"] for row in self._rows.aggregate(groups)]
-        first = [self._find({**match, "user": user}, CANDIDATES, "priority", "queued_at") for user in users]
-        oldest = [self._find({**match, "user": user}, OLDEST, "queued_at") for user in users]
-        return list({row["_id"]: row for rows in first + oldest for row in rows}.values())
+        ranked = sorted(self._rows.find(match, LINE), key=_place)  # one look, however many users there are
+        ages = sorted(ranked, key=lambda row: str(row.get("queued_at") or ""))
+        first, oldest = _of_each_user(ranked, CANDIDATES), _of_each_user(ages, OLDEST)
+        return list({row["_id"]: row for row in first + oldest}.values())
 
     @steady
     def leased(self, *, cancel: bool = False) -> list[Document]:
