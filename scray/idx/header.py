@@ -25,6 +25,7 @@ MAX_TABLE_ENTRIES = 1 << 22
 MAX_NUMBER = 2**31 - 1  # no viewer reads a larger one
 BLOCK_BYTES_LIMIT = 2**31 - 1  # a block header states a size as a signed 32-bit number
 
+_NO_TEXT = re.compile(r"[^\S \t\r\n]|[\x00-\x08\x0e-\x1f\x7f-\x9f\ufffd]")  # what only some take for a space
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 _INTERLEAVE = "interleave block"
 _SIZE_KEYS = {"version", "box", "bits", "bitsperblock", "blocksperfile", "interleave", _INTERLEAVE, "arco"}
@@ -203,6 +204,8 @@ def _sections(text: str) -> dict[str, str]:
         raise TooLarge("the IDX header is larger than any header can be")
     if text.lstrip()[:1] == "<":
         raise Unsupported("this is an XML description of a composed or remote dataset, not an IDX header")
+    if strange := _NO_TEXT.search(text):
+        raise BadInput(f"the IDX header holds {strange[0]!r}, which viewers do not read as text")
     found: dict[str, list[str]] = {}
     key: str | None = None
     for line in map(str.strip, text.splitlines()):
@@ -252,12 +255,12 @@ def _axes(bitmask: str) -> int:
 def _block_sizes(said: dict[str, str], bitmask: str, fields: tuple[Field, ...], arco: int) -> tuple[int, int]:
     """Bits per block and blocks per file, by the rules that readers apply to absent and impossible values."""
     max_level = len(bitmask) - 1
+    said_bits, per_file = _one(said, "bitsperblock", 0), _one(said, "blocksperfile", 0)
     if arco > 0:
         return min(max_level, int(math.log2(max(1, arco // max(f.sample_bytes for f in fields))))), 1
-    bits = min(_one(said, "bitsperblock", 0) or 16, max_level)
+    bits = min(said_bits or 16, max_level)
     if not 0 < bits <= MAX_BLOCK_BITS:
         raise TooLarge(f"the IDX header asks for blocks of 2^{bits} samples")
-    per_file = _one(said, "blocksperfile", 0)
     one_file = per_file == 0 and "%" not in said.get("filename_template", "%")
     return bits, 1 << (max_level - bits) if per_file == -1 or one_file else per_file
 
