@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cluster import ending, show
+from cluster.apart import Pulse, apart
 from cluster.show import Json
-from scray.errors import BadParameter
+from scray.errors import BadParameter, ReaderCrashed, TimedOut
 from scray.sizes import read_size, size_text
 
 if TYPE_CHECKING:
@@ -63,21 +66,62 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert files into a dataset, here and now: no server, no database. Goes on where a killed run stopped."""
+    from scray.settings import load_settings
+
+    sealing = load_settings().sandbox
+    asked = Asked(tuple(paths), sensor, out, executor, codec, profile, tuple(param or ()), read_size(memory), no_verify)
+    if executor is ExecutorName.serial and sealing != "required":
+        document = _apart(asked, lambda pulse: _convert(asked, sealing, pulse, as_json=as_json))
+    else:
+        document = _convert(asked, sealing, lambda _: None, as_json=as_json)
+    ending.result(document, _sentence(document), as_json=as_json)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of `scray convert`."""
+
+    paths: tuple[Path, ...]
+    sensor: str
+    out: Path
+    executor: ExecutorName
+    codec: Codec
+    profile: Profile
+    parameters: tuple[str, ...]
+    memory_bytes: int
+    no_verify: bool
+
+
+def _apart(asked: Asked, work: Callable[[Pulse], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return apart(work, asked.memory_bytes)
+    except (ReaderCrashed, TimedOut):
+        from converters.convert import discard
+
+        discard(asked.out)
+        raise
+
+
+def _convert(asked: Asked, sealing: str, pulse: Callable[[bool], None], *, as_json: bool) -> dict[str, Any]:
     from converters.convert import convert as run
     from converters.plan import Choices
     from converters.prepare import Job, find_files
     from scray.sensors import read_sensor
-    from scray.settings import load_settings
 
-    workers = 1 if executor is ExecutorName.serial else os.cpu_count() or 1
-    sealing = load_settings().sandbox
-    choices = Choices(codec.value, profile.value, read_size(memory), workers, verify=not no_verify, sandbox=sealing)
-    root, files = find_files(paths)
-    job = Job(root, files, read_sensor(sensor), read_parameters(param or []), choices)
-    with _executor(executor, sealing) as chosen, show.Progress(as_json=as_json) as progress:
-        report = run(job, out, chosen, lambda at: _show(progress, out.name, at))
-    document = summary(report)
-    ending.result(document, _sentence(document), as_json=as_json)
+    workers = 1 if asked.executor is ExecutorName.serial else os.cpu_count() or 1
+    choices = Choices(
+        asked.codec.value, asked.profile.value, asked.memory_bytes, workers,
+        verify=not asked.no_verify, sandbox=sealing,
+    )  # fmt: skip
+    root, files = find_files(asked.paths)
+    job = Job(root, files, read_sensor(asked.sensor), read_parameters(asked.parameters), choices)
+
+    def show_it(at: Progress) -> None:
+        pulse(at.stage in ("planning", "converting"))
+        _show(progress, asked.out.name, at)
+
+    with _executor(asked.executor, sealing, pulse) as chosen, show.Progress(as_json=as_json) as progress:
+        return summary(run(job, asked.out, chosen, show_it, sealed=not isinstance(pulse, Pulse)))
 
 
 def _show(progress: show.Progress, name: str, at: Progress) -> None:
@@ -86,11 +130,12 @@ def _show(progress: show.Progress, name: str, at: Progress) -> None:
 
 
 @contextmanager
-def _executor(name: ExecutorName, sealing: str) -> Iterator[Executor]:
+def _executor(name: ExecutorName, sealing: str, pulse: Callable[[bool], None]) -> Iterator[Executor]:
     if name is ExecutorName.serial:
         from converters import run, sandbox
 
-        yield run.Serial(sandbox.perform if sealing == "required" else run.perform)
+        watched = partial(run.perform, alive=lambda: pulse(True))
+        yield run.Serial(sandbox.perform if sealing == "required" else watched)
         return
     from cluster.local_ray import connected
 

@@ -14,7 +14,7 @@ from converters.plan import Plan
 from converters.prepare import Job, prepare
 from converters.run import Executor, execute, load_plan
 from converters.seal import seal
-from scray.errors import BadRequest, ScrayError
+from scray.errors import BadRequest, ScrayError, TooLarge
 from scray.manifest import FileDigest, digest_file
 from scray.storage import publish_tree, remove_tree
 
@@ -45,33 +45,49 @@ class Report:
 Watcher = Callable[[Progress], None]
 
 
-def convert(job: Job, out: Path, executor: Executor, watch: Watcher = lambda _: None) -> Report:
+def convert(
+    job: Job, out: Path, executor: Executor, watch: Watcher = lambda _: None, *, sealed: bool = False
+) -> Report:
     """Convert `job` into the folder `out`, which appears whole; started again after a kill, it goes on where it was.
 
-    `out` may be absent, empty or a former result, which is then replaced. Raises what every step raises; a permanent
-    error leaves no staging behind.
+    `out` may be absent, empty or a former result, which is then replaced. `sealed` plans in a sealed child; whether
+    tasks are done in one is the executor's choice. Raises what every step raises; a permanent error leaves no staging
+    behind.
     """
     _check_out(out)
     began = time.perf_counter()
-    parent = out.absolute().parent / f".{out.name}.staging"
+    parent = staging_parent(out)
     try:
         inputs = _hash(job, watch)
         if archives_in(job.root, job.files):
             watch(Progress("unzipping", 0, 0))
         unpacked = sandbox.unpack(job, inputs, parent)
-        sealed = job.choices.sandbox == "required"  # else who may start this may read those files himself
+        watch(Progress("planning", 0, 0))
         staging = (sandbox.prepare if sealed else prepare)(unpacked, inputs, parent)
         tally = _Tally(load_plan(staging), watch)
         execute(staging, executor, on_mark=tally.add)
         watch(Progress("sealing", tally.done, tally.total))
         tree = seal(staging)
         _publish(tree, out)
-    except ScrayError as error:
-        if not error.transient and parent.exists():
-            remove_tree(parent)
+    except (ScrayError, MemoryError) as error:
+        if not (isinstance(error, ScrayError) and error.transient):
+            discard(out)
+        if isinstance(error, MemoryError):
+            raise TooLarge("Reading the file needs more memory than its contents allow.") from error
         raise
     remove_tree(parent)
     return tally.report(out, inputs, time.perf_counter() - began)
+
+
+def staging_parent(out: Path) -> Path:
+    """Where the work for `out` lies until it is whole: beside it."""
+    return out.absolute().parent / f".{out.name}.staging"
+
+
+def discard(out: Path) -> None:
+    """Remove what was begun for `out`."""
+    if (parent := staging_parent(out)).exists():
+        remove_tree(parent)
 
 
 def _check_out(out: Path) -> None:
