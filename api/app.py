@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
-from api import about, datasets, health, imports, jobs, large, logs, metrics, overview, problems, tus, uploads
+from api import about, datasets, files, health, imports, jobs, large, logs, metrics, overview, problems, tus, uploads
 from api.backend import Backend
 from api.guard import LOOPBACK_NAMES, Guard, host_name
 from api.landing import sweep, take_over_silent
@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
     problems.install(app)
-    for room in (about, health, metrics, overview, uploads, imports, large, tus, jobs, logs, datasets):
+    for room in (about, health, metrics, overview, uploads, imports, large, tus, jobs, logs, files, datasets):
         app.include_router(room.router)
     _guard(app, settings)
     return app

@@ -24,6 +24,7 @@ for body in (
     commands_stack.status,
     commands_datasets.upload,
     commands_datasets.watch,
+    commands_datasets.download,
     commands_datasets.cancel,
     commands_operate.retry,
     commands_logs.logs,

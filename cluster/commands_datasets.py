@@ -1,11 +1,13 @@
-"""`scray upload`, `watch`, `cancel`: datasets of a running stack, through its API."""
+"""`scray upload`, `watch`, `download`, `cancel`: datasets of a running stack, through its API."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +74,25 @@ def watch(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", 
 
 
 @show.command
+def download(
+    identifier: Identifier,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to; made if needed.", show_default=False)],
+    data: Data = DEFAULT_DATA,
+    api: Address = "",
+    as_json: Json = False,
+) -> None:
+    """Fetch the result of a dataset into a folder, verified; run again, it fetches only what is missing or differs."""
+    if folder.exists() and not folder.is_dir():
+        raise BadRequest(f"{folder} is a file; name a folder for the result.")
+    with connect(data, api) as client, show.Progress(as_json=as_json) as progress, _goes_on():
+        found = client.download(
+            identifier, folder, on_progress=lambda one: _show_moved(progress, identifier, one, "downloading", "fetched")
+        )
+    text = f"{folder}: {found.files} files, {size_text(found.size_bytes)}, verified; {found.fetched} were fetched"
+    ending.result({"out": str(folder), **asdict(found)}, text, as_json=as_json)
+
+
+@show.command
 def cancel(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
     """Stop what is being done with a dataset; exit code 1 where it has ended otherwise before."""
     with connect(data, api) as client:
@@ -94,26 +115,33 @@ def connect(data: Path, api: str) -> ScrayClient:
 
 def send(client: ScrayClient, paths: Sequence[Path], fields: Mapping[str, Any], progress: show.Progress) -> str:
     """Upload all paths as one dataset; its UUID. Of several paths, folders keep their names."""
-    try:
+    with _goes_on():
         return client.upload(
-            paths, on_progress=lambda one: _show_sent(progress, fields["name"], one), **fields
+            paths, on_progress=lambda one: _show_moved(progress, fields["name"], one, "uploading", "sent"), **fields
         ).dataset_uuid
+
+
+@contextmanager
+def _goes_on() -> Iterator[None]:
+    """Say after Ctrl-C that nothing is lost."""
+    try:
+        yield
     except KeyboardInterrupt:
         print("Interrupted. The same command again goes on where this one was.", file=sys.stderr)
         raise
 
 
-def _show_sent(progress: show.Progress, name: str, sent: Sent) -> None:
+def _show_moved(progress: show.Progress, name: str, sent: Sent, doing: str, done: str) -> None:
     """Everything together; and on a terminal, where there are several files, each one while it is on its way."""
     speed, eta = sent.speed_bytes_per_second, sent.eta_seconds
     files = f"{sent.files_done} of {sent.files} files, " if sent.files > 1 else ""
     left = f", {eta:.0f} s left" if eta is not None and sent.sent_bytes < sent.total_bytes else ""
     note = f"{files}{size_text(sent.sent_bytes)} of {size_text(sent.total_bytes)}, {size_text(speed)}/s{left}"
-    stage = "sent" if sent.files_done == sent.files else "uploading"
+    stage = done if sent.files_done == sent.files else doing
     progress.update(name, stage, 100 * sent.sent_bytes / max(sent.total_bytes, 1), note)
     if sent.files > 1:
         percent = 100 * sent.file_sent_bytes / max(sent.file_bytes, 1)
-        progress.detail(sent.file, "uploading", percent, size_text(sent.file_bytes))
+        progress.detail(sent.file, doing, percent, size_text(sent.file_bytes))
 
 
 def follow(client: ScrayClient, identifier: str, name: str, progress: show.Progress) -> None:

@@ -46,14 +46,17 @@ class OpenVisus:
         self._ask("create", str(idx), shape, fields, writes, compression, options)
 
     def read(
-        self, idx: Path, field: str, step: int | None = None, box: Box | None = None, level: int | None = None
+        self, idx: Path | str, field: str, step: int | None = None, box: Box | None = None, level: int | None = None
     ) -> Array | None:
-        """The samples of a box at a level, z y x and components; None where it refuses a box that is too thin."""
+        """The samples of a box at a level, z y x and components; None where it refuses a box that is too thin.
+
+        `idx` may be an address.
+        """
         answer = self._ask("read", str(idx), field, step, box, level)
         assert answer is None or isinstance(answer, np.ndarray)
         return answer
 
-    def describe(self, idx: Path) -> dict[str, Any]:
+    def describe(self, idx: Path | str) -> dict[str, Any]:
         """What it makes of a header: box, levels, fields, time steps."""
         answer = self._ask("describe", str(idx))
         assert isinstance(answer, dict)

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from scray.client.chunked import Chunked, Ended
 from scray.client.diary import Diary, diary_path
+from scray.client.fetching import Download, Fetching, read_list
 from scray.client.local import find_files
 from scray.client.progress import Meter, Report
+from scray.client.repeat import persist
 from scray.client.sending import Manner, Sending, Upload
 from scray.client.wire import Wire, segment
 from scray.errors import Conflict, TimedOut, Unreachable
@@ -179,6 +181,22 @@ class AsyncScrayClient:
         which = {"dataset": identifier} if identifier else {}
         found: list[dict[str, Any]] = (await self._wire.ask("GET", "/api/v1/questions", params=which))["questions"]
         return found
+
+    async def download(self, identifier: str, folder: Path, *, on_progress: Report | None = None) -> Download:
+        """Bring the result of a dataset that is done into a folder: several files at once, each verified by SHA-256.
+
+        The same call again goes on where this one broke off, and fetches only what is missing or differs; what else
+        is in the folder stays. Raises NotFound, Conflict when it is not done or another process is at it, RemoteChanged
+        or ChecksumMismatch when it was converted anew meanwhile.
+        """
+        listed = await persist(lambda: self.ask("GET", f"/api/v1/datasets/{segment(identifier)}/files"))
+        files, dataset = read_list(listed), str(listed["dataset_uuid"])
+        folder.mkdir(parents=True, exist_ok=True)
+        meter = Meter({file.path: file.size for file in files}, on_progress)
+        with Diary(diary_path("", {}, [folder], self._state_folder)):  # one process a folder
+            fetching = Fetching(self._wire, dataset, folder, meter, self._manner.connections)
+            fetched = await fetching.run(files)
+        return Download(dataset, len(files), sum(file.size for file in files), fetched)
 
     async def health(self) -> dict[str, Any]:
         """What works and what does not; raises when uploads cannot be received."""

@@ -49,6 +49,7 @@ class ScrayClient(Face[AsyncScrayClient]):
     logs = blocking(AsyncScrayClient.logs)
     overview = blocking(AsyncScrayClient.overview)
     questions = blocking(AsyncScrayClient.questions)
+    download = blocking(AsyncScrayClient.download)
     health = blocking(AsyncScrayClient.health)
     wait = blocking(AsyncScrayClient.wait)
 

@@ -63,7 +63,7 @@ class Diary:
                     return file
             except BlockingIOError as error:
                 file.close()
-                raise Conflict("Another process is sending these files to this service just now.") from error
+                raise Conflict("Another process is sending or fetching the same just now.") from error
             file.close()
 
     def _read(self) -> None:

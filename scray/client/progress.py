@@ -1,4 +1,4 @@
-"""How far an upload has come: bytes, speed, time left."""
+"""How far an upload or a download has come: bytes, speed, time left."""
 
 from __future__ import annotations
 

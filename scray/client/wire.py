@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -13,7 +12,7 @@ from urllib.parse import quote
 
 import httpx
 
-from scray.errors import BadParameter, ScrayError, ServiceError, Unreachable, every_error
+from scray.errors import BadParameter, RemoteChanged, ScrayError, ServiceError, Unreachable, every_error
 from scray.retry import delay_seconds
 
 CONNECT_SECONDS = 10.0
@@ -55,30 +54,44 @@ class Wire:
         reply = await self._send("PUT", path, content=body, headers=headers, timeout=self._stall, **values)
         return _content(reply)
 
-    async def fetch(self, path: str, target: Path, **values: Any) -> int:
-        """Write the body of an answer to a file that does not exist; its size."""
-        async with self._http.stream("GET", path, **values) as reply:
-            if not reply.is_success:
-                await reply.aread()
-                raise _refusal(reply)
-            with target.open("xb") as file:
-                async for piece in reply.aiter_bytes():
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-                return file.tell()
+    async def fetch(self, path: str, part: Path, size_bytes: int, on_bytes: Callable[[int], None]) -> None:
+        """Add to a file what it lacks of the so many bytes at a path; what came before the line broke stays.
+
+        `on_bytes` hears of every piece, of fewer than nothing when the service begins anew. Raises RemoteChanged when
+        there are more or fewer bytes.
+        """
+        with part.open("ab") as file:
+            here = file.tell()
+            asked = {"Range": f"bytes={here}-", "Accept-Encoding": "identity"}
+            try:
+                async with self._http.stream("GET", path, headers=asked, timeout=self._stall) as reply:
+                    await _check(reply)
+                    if here and reply.status_code != httpx.codes.PARTIAL_CONTENT:
+                        file.truncate(0)
+                        on_bytes(-here)
+                    async for piece in reply.aiter_raw():
+                        file.write(piece)
+                        on_bytes(len(piece))
+                        if file.tell() > size_bytes:
+                            break
+            except httpx.TransportError as error:
+                raise self._lost(error) from error
+            if file.tell() != size_bytes:
+                raise RemoteChanged(f"{path} has not the {size_bytes} bytes that were promised.")
 
     async def _send(self, method: str, path: str, **values: Any) -> httpx.Response:
         try:
             reply = await self._http.request(method, path, **values)
         except httpx.TransportError as error:
-            said = str(error) or type(error).__name__
-            refusal = Unreachable(f"{self.base_url} could not be reached: {said}")
-            refusal.retry_after_seconds = 0.0
-            raise refusal from error
+            raise self._lost(error) from error
         if reply.is_success:
             return reply
         raise _refusal(reply)
+
+    def _lost(self, error: httpx.TransportError) -> Unreachable:
+        lost = Unreachable(f"{self.base_url} could not be reached: {str(error) or type(error).__name__}")
+        lost.retry_after_seconds = 0.0
+        return lost
 
 
 class Patience:
@@ -128,6 +141,15 @@ def _address(text: str) -> httpx.URL:
         if url.scheme in ("http", "https") and url.host and " " not in url.host and (url.port or 0) < 1 << 16:
             return url
     raise BadParameter(f"{text!r} is not the address of a service: write it like http://127.0.0.1:8000.")
+
+
+async def _check(reply: httpx.Response) -> None:
+    """Raises what an answer whose body is still to come refuses."""
+    if reply.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        raise RemoteChanged(f"{reply.url.path} has become shorter.")
+    if not reply.is_success:
+        await reply.aread()
+        raise _refusal(reply)
 
 
 def _content(reply: httpx.Response) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""What a conversion made: the files of a dataset, listed with their digests, and each of them, whole or in ranges.
+
+Their addresses are laid out as the folder is: a viewer that opens `…/files/visus.idx` finds the blocks beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+from pydantic import BaseModel
+
+from api.state import BackendOf
+from scray.dataset import Dataset
+from scray.errors import Conflict, NotFound, UnsafePath
+from scray.manifest import MANIFEST, FileDigest, Manifest
+from scray.spans import CHUNK_BYTES, chunk_spans
+from scray.status import Status
+from scray.storage import inside
+
+# a browser may show these; what else an upload brought must not run as a page of this service
+SHOWN_AS = {".png": "image/png", ".json": "application/json"}
+
+router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
+
+
+class ResultFile(BaseModel):
+    """`chunks` are the SHA-256, in hex, of every `chunk_bytes` of the file: of a smaller file one, of an empty none."""
+
+    path: str
+    size_bytes: int
+    chunks: list[str]
+
+
+class FileList(BaseModel):
+    success: bool = True
+    dataset_uuid: str
+    chunk_bytes: int = CHUNK_BYTES
+    total_bytes: int
+    files: list[ResultFile]
+
+
+@router.get("/{identifier}/files")
+def list_files(identifier: str, backend: BackendOf, user_email: str | None = None) -> FileList:
+    """The files of a dataset that is done: their paths, sizes, and SHA-256 by chunks of 104,857,600 bytes."""
+    dataset = Dataset.read(backend.catalog.find(identifier, user_email))
+    if dataset.status is not Status.DONE:
+        raise Conflict(f"The dataset is '{dataset.status}': its files can be listed once it is 'done'.")
+    try:
+        found = _digests(backend.storage.converted_dir(dataset.uuid))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFound("This dataset has no result: it was not converted.") from error
+    files = [ResultFile(path=file.path, size_bytes=file.size, chunks=list(file.chunks)) for file in found]
+    return FileList(dataset_uuid=dataset.uuid, total_bytes=sum(file.size for file in found), files=files)
+
+
+@router.get("/{identifier}/files/{path:path}", response_class=FileResponse)
+@router.head("/{identifier}/files/{path:path}", response_class=FileResponse)
+def get_file(identifier: str, path: str, backend: BackendOf, user_email: str | None = None) -> FileResponse:
+    """One file of the result, or ranges of it (`Range`, `ETag`); the former result while a new one is made."""
+    uuid = backend.catalog.find(identifier, user_email)["uuid"]
+    real = _file(backend.storage.converted_dir(uuid), path)
+    kind = SHOWN_AS.get(real.suffix, "application/octet-stream")
+    return FileResponse(real, media_type=kind, stat_result=real.stat(), headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _file(folder: Path, path: str) -> Path:
+    """The file at a path below a folder, links resolved. Raises NotFound, also for what leads out."""
+    try:
+        real = inside(folder, Path(path))
+        if real.is_file():
+            return real
+    except (UnsafePath, OSError):  # OSError: a name that no file can have
+        pass
+    raise NotFound(f"There is no file {path[:200]!r} in this dataset's result.")
+
+
+def _digests(folder: Path) -> list[FileDigest]:
+    """What the manifest lists, and the manifest itself."""
+    text = (folder / MANIFEST).read_bytes()
+    chunks = tuple(hashlib.sha256(text[span.start : span.stop]).hexdigest() for span in chunk_spans(len(text)))
+    return [*Manifest.from_json(text).outputs, FileDigest(MANIFEST, len(text), chunks)]
