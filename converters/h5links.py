@@ -20,6 +20,7 @@ import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 
 from converters.faults import reading
+from converters.h5scale import check_scaled
 from scray.errors import (
     BadInput,
     HostileInput,
@@ -149,6 +150,7 @@ class H5Store:
             raise HostileInput(f"{found.file}: the virtual dataset {found.path} refers to itself.")
         _check_filters(found)
         _check_written(found)
+        check_scaled(self.root / found.file, found.item, f"{found.file}:{found.path}")
         self._check_external(found, depth)
         if found.item.is_virtual:
             for source, whole in self.sources(found):
