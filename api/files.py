@@ -35,11 +35,14 @@ class ResultFile(BaseModel):
 
 
 class FileList(BaseModel):
+    """`links` are folders at the top that are found under a second name: name -> relative path of the folder."""
+
     success: bool = True
     dataset_uuid: str
     chunk_bytes: int = CHUNK_BYTES
     total_bytes: int
     files: list[ResultFile]
+    links: dict[str, str]
 
 
 @router.get("/{identifier}/files")
@@ -49,11 +52,13 @@ def list_files(identifier: str, backend: BackendOf, user_email: str | None = Non
     if dataset.status is not Status.DONE:
         raise Conflict(f"The dataset is '{dataset.status}': its files can be listed once it is 'done'.")
     try:
-        found = _digests(backend.storage.converted_dir(dataset.uuid))
+        folder = backend.storage.converted_dir(dataset.uuid)
+        found, links = _digests(folder), _links(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound("This dataset has no result: it was not converted.") from error
     files = [ResultFile(path=file.path, size_bytes=file.size, chunks=list(file.chunks)) for file in found]
-    return FileList(dataset_uuid=dataset.uuid, total_bytes=sum(file.size for file in found), files=files)
+    total = sum(file.size for file in found)
+    return FileList(dataset_uuid=dataset.uuid, total_bytes=total, files=files, links=links)
 
 
 @router.get("/{identifier}/files/{path:path}", response_class=FileResponse)
@@ -82,3 +87,13 @@ def _digests(folder: Path) -> list[FileDigest]:
     text = (folder / MANIFEST).read_bytes()
     chunks = tuple(hashlib.sha256(text[span.start : span.stop]).hexdigest() for span in chunk_spans(len(text)))
     return [*Manifest.from_json(text).outputs, FileDigest(MANIFEST, len(text), chunks)]
+
+
+def _links(folder: Path) -> dict[str, str]:
+    """The links at the top, as ARCO readers need them; those that lead out are none of the result's."""
+    found = {path.name: path.readlink() for path in sorted(folder.iterdir()) if path.is_symlink() and path.is_dir()}
+    return {
+        name: target.as_posix()
+        for name, target in found.items()
+        if not target.is_absolute() and (folder / target).resolve().is_relative_to(folder.resolve())
+    }

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from scray.client.chunked import Chunked, Ended
 from scray.client.diary import Diary, diary_path
-from scray.client.fetching import Download, Fetching, read_list
+from scray.client.fetching import Download, Fetching, read_links, read_list
 from scray.client.local import find_files
 from scray.client.progress import Meter, Report
 from scray.client.repeat import persist
@@ -190,12 +190,12 @@ class AsyncScrayClient:
         or ChecksumMismatch when it was converted anew meanwhile.
         """
         listed = await persist(lambda: self.ask("GET", f"/api/v1/datasets/{segment(identifier)}/files"))
-        files, dataset = read_list(listed), str(listed["dataset_uuid"])
+        files, dataset = read_list(listed), str(listed.get("dataset_uuid") or identifier)
         folder.mkdir(parents=True, exist_ok=True)
         meter = Meter({file.path: file.size for file in files}, on_progress)
         with Diary(diary_path("", {}, [folder], self._state_folder)):  # one process a folder
             fetching = Fetching(self._wire, dataset, folder, meter, self._manner.connections)
-            fetched = await fetching.run(files)
+            fetched = await fetching.run(files, read_links(listed))
         return Download(dataset, len(files), sum(file.size for file in files), fetched)
 
     async def health(self) -> dict[str, Any]:

@@ -41,14 +41,24 @@ class Fetching:
         self._connections = connections
         self._fetched = 0
 
-    async def run(self, files: list[FileDigest]) -> int:
+    async def run(self, files: list[FileDigest], links: Mapping[str, str]) -> int:
         """Bring all, the headers last: a reader finds the data they name. How many were missing or differed."""
         for headers in (False, True):
+            for name, target in links.items() if headers else ():
+                self._link(Path(safe_relative(name)), Path(safe_relative(target)))
             some = [file for file in files if file.path.endswith(HEADER) is headers]
             await each(some, self._connections, self._bring)
         for folder in {path.parent for path in map(self._target, files)}:
             await asyncio.to_thread(fsync_folder, folder)
         return self._fetched
+
+    def _link(self, name: Path, target: Path) -> None:
+        """A second name, at the top of the folder, of a folder within it."""
+        inside(self._folder, target)
+        link = self._folder / name.name
+        if not link.is_symlink() or link.readlink() != target:
+            link.unlink(missing_ok=True)
+            link.symlink_to(target)
 
     def _target(self, file: FileDigest) -> Path:
         return inside(self._folder, Path(safe_relative(file.path)))
@@ -100,6 +110,14 @@ def read_list(reply: Mapping[str, Any]) -> list[FileDigest]:
     except (KeyError, TypeError, ValueError) as error:
         raise ServiceError(f"The list of files cannot be read: {error}") from error
     return list({file.path: file for file in found}.values())
+
+
+def read_links(reply: Mapping[str, Any]) -> dict[str, str]:
+    """The links that the service lists. Raises ServiceError."""
+    links = reply.get("links") or {}
+    if not isinstance(links, dict) or not all(isinstance(target, str) for target in links.values()):
+        raise ServiceError("The list of links cannot be read.")
+    return links
 
 
 async def _is_whole(path: Path, file: FileDigest) -> bool:

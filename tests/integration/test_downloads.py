@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -162,6 +163,7 @@ def test_no_path_and_no_link_leaves_the_dataset(api: Api, trapped: dict[str, str
 
 
 def test_a_link_within_the_dataset_is_followed(api: Api, trapped: dict[str, str]) -> None:
+    assert api.http.get(f"/api/v1/datasets/{trapped['own']}/files").json()["links"] == {"inner": "0a0b0c0d"}
     assert api.http.get(f"/api/v1/datasets/{trapped['own']}/files/inner/00/0.bin").content == bytes(5000)
 
 
@@ -190,6 +192,21 @@ def test_a_viewer_opens_a_cloud_dataset_over_http(api: Api, tmp_path: Path) -> N
     with ScrayClient(api.url) as client:
         client.download(uuid, tmp_path / "out")
     assert verify(tmp_path / "out", tmp_path / "scan.tif") == []
+
+
+def test_a_cloud_dataset_of_several_volumes_comes_with_its_link(api: Api, tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["one/big"] = np.random.default_rng(1).normal(size=(40, 50, 60)).astype("<f4")
+        file["two/small"] = np.arange(600, dtype="<u2").reshape(30, 20)
+    root, files = find_files([tmp_path / "scan.h5"])
+    uuid = dataset(api, {"visus.idx": b"of a former result"})
+    work = Job(root, files, "HDF5", {"dataset": "one/big,two/small"}, Choices(profile="cloud"))
+    convert(work, api.data / "converted" / uuid, Serial())
+    with ScrayClient(api.url) as client:
+        for fetched in (True, False):
+            assert (client.download(uuid, tmp_path / "out").fetched > 0) is fetched
+            assert (tmp_path / "out" / "visus").is_symlink()
+            assert verify(tmp_path / "out", tmp_path / "scan.h5") == []
 
 
 # --- the client ----------------------------------------------------------------------------------
@@ -288,6 +305,10 @@ def test_a_part_that_is_wrong_is_fetched_anew(api: Api, tmp_path: Path) -> None:
         ([{"path": "../evil", "size_bytes": 0, "chunks": []}], UnsafePath),
         ([{"path": "/tmp/evil", "size_bytes": 0, "chunks": []}], UnsafePath),
         ([{"path": "out/link/evil", "size_bytes": 0, "chunks": []}], UnsafePath),
+        ({"evil": "../x"}, UnsafePath),
+        ({"evil": "/tmp"}, UnsafePath),
+        ({"evil": "out/link/x"}, UnsafePath),
+        ({"evil": 5}, ServiceError),
         ([{"path": "a", "size_bytes": 5, "chunks": []}], ServiceError),
         ([{"path": "a", "size_bytes": "5", "chunks": []}], ServiceError),
         ([{"size_bytes": 0}], ServiceError),
@@ -302,7 +323,8 @@ def test_a_service_cannot_write_outside_the_folder(tmp_path: Path, files: Any, e
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps({"dataset_uuid": "x", "files": files}).encode()
+            listed = {"files": [], "links": files} if isinstance(files, dict) else {"files": files}
+            body = json.dumps({"dataset_uuid": "x", **listed}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
