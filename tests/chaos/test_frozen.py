@@ -87,7 +87,12 @@ def test_a_driver_stopped_past_its_lease_changes_nothing_when_it_goes_on(
     data = Path(stack.data)
     (faults / point).write_text(str(int(signal.SIGSTOP)))
     with ScrayClient(stack.api) as client, database_of(stack) as database, Witness(data / "converted") as witness:
-        form: dict[str, Any] = {"sensor": source.sensor, "name": point, "user_email": "frozen@example.org"}
+        form: dict[str, Any] = {
+            "sensor": source.sensor,
+            "name": point,
+            "user_email": "frozen@example.org",
+            "publish": "false",
+        }
         uuid = client.upload(source.path, parameters=source.parameters, **form).dataset_uuid
         driver = frozen_at(faults, point)
         rows = database["visstoredatas"]
