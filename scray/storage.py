@@ -112,9 +112,11 @@ def safe_relative(path: str) -> PurePosixPath:
     """
     parts = [part for part in path.split("/") if part not in {"", "."}]
     hostile = path.startswith("/") or "\\" in path or "\0" in path or ".." in parts
-    if hostile or not parts or re.match(r"[A-Za-z]:", path):
+    if hostile or not parts:
         raise UnsafePath(f"{path!r} is not a relative path inside the dataset.")
     safe = PurePosixPath(*(safe_name(part) for part in parts))
+    if re.match(r"[A-Za-z]:", path) or re.match(r"[A-Za-z]:", str(safe)):
+        raise UnsafePath(f"{path!r} begins like a drive of Windows; send a path inside the dataset.")
     if len(str(safe).encode()) > PATH_BYTES:
         raise UnsafePath(f"The path {path[:80]!r}… is longer than {PATH_BYTES} bytes.")
     return safe

@@ -17,6 +17,8 @@ import pytest
 from cluster.apart import Pulse, apart
 from scray.errors import ReaderCrashed, ScrayError, TimedOut, TruncatedInput, WorkerLost
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 ROOT = Path(__file__).parents[2]
 MEMORY = 1 << 30
 

@@ -148,7 +148,7 @@ def test_progress_and_report(stored: dict[str, Path], tmp_path: Path) -> None:
     seen: list[Progress] = []
     report: Report = convert(job(stored["contiguous"], SOME), tmp_path / "out", Serial(), seen.append)
     stages = list(dict.fromkeys(p.stage for p in seen))
-    assert stages == ["hashing", "converting", "sealing"]
+    assert stages == ["hashing", "planning", "converting", "sealing"]
     converting = [p for p in seen if p.stage == "converting"]
     assert converting[-1].done_bytes == converting[-1].total_bytes
     assert [p.done_bytes for p in converting] == sorted(p.done_bytes for p in converting)

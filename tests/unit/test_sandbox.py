@@ -29,6 +29,8 @@ from scray.errors import BadInput, ReaderCrashed, ScrayError, StorageError, Time
 from scray.manifest import digest_file
 from tests.trees import tree_digests
 
+pytestmark = pytest.mark.slow  # every test starts processes
+
 MIB = 1 << 20
 
 
@@ -82,7 +84,6 @@ def _state(pid: int) -> str:
         return str(psutil.STATUS_ZOMBIE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "error"),
     [
@@ -247,7 +248,6 @@ GOES_BAD = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("which", [0, -1])
 @pytest.mark.parametrize(("act", "error"), GOES_BAD)
 def test_a_brick_that_goes_bad_ends_with_a_code_and_leaves_nothing(
@@ -269,7 +269,6 @@ def test_a_brick_that_goes_bad_ends_with_a_code_and_leaves_nothing(
     sandbox.end_all()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("act", "error"), GOES_BAD)
 def test_probing_that_goes_bad_ends_with_a_code_and_leaves_nothing(
     many: Path, tmp_path: Path, act: str, error: type[ScrayError]

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scray import storage
@@ -306,6 +306,7 @@ def test_paths_that_lead_out_are_refused(path: str) -> None:
 
 
 @given(st.text(max_size=60))
+@example(".A:")
 def test_safe_paths_stay_below_the_folder(path: str) -> None:
     try:
         safe = safe_relative(path)
