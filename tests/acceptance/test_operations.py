@@ -108,7 +108,7 @@ def test_a_cancel_frees_cpus_and_space_within_15_s(stack: State, client: ScrayCl
     staging = staging_of(stack, uuid)
     until(lambda: any(staging.glob("*/marks/*.json")), 60, "the first brick")
     began = time.monotonic()
-    assert scray(stack, "cancel", uuid)[0] == 0
+    client.cancel(f"upload_{uuid}")  # a new process might come too late
 
     def is_over() -> bool:
         return client.dataset(uuid)["status"] == "cancelled" and not staging.exists() and at_rest(stack)
