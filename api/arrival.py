@@ -18,7 +18,6 @@ from api.enrolment import Enrolment, amend, enrol, withdraw
 from api.fields import REQUIRED, UploadFields
 from api.landing import conclude, end_failed
 from api.room import check_quota, check_size
-from scray.catalog import CANCELLED, FAILED
 from scray.errors import (
     Cancelled,
     DiskFull,
@@ -32,6 +31,7 @@ from scray.errors import (
 from scray.manifest import FileDigest
 from scray.retry import FULL
 from scray.spans import CHUNK_BYTES
+from scray.uploads import CANCELLED, FAILED
 
 REPORT_SECONDS = 0.5
 BUFFER_BYTES = 1 << 20

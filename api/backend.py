@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from scray.catalog import Catalog, Uploads, connect
+from scray.catalog import Catalog
+from scray.database import connect
 from scray.keys import Keys
 from scray.queue import Queue
 from scray.secrets import Sealer
 from scray.sessions import Sessions
 from scray.settings import Settings
 from scray.storage import Storage
+from scray.uploads import Uploads
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.backend import Backend
-from scray.catalog import RECEIVING, Document
+from scray.database import Document
 from scray.errors import (
     BadRequest,
     ChunkBusy,
@@ -27,6 +27,7 @@ from scray.errors import (
 )
 from scray.sessions import chunk_span
 from scray.spans import Span
+from scray.uploads import RECEIVING
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 FLOCK = "hhqqi4x"  # struct flock of <fcntl.h>: type, whence, start, length, pid (which must be 0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from api.backend import Backend
 from api.chunks import lock_range, write_all
-from scray.catalog import Document
+from scray.database import Document
 from scray.errors import BadRequest, BodyTooLarge, Conflict, DigestMismatch, NotFound, SessionExpired
 from scray.sessions import BY_OFFSET
 from scray.spans import Span

@@ -13,12 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from api.backend import Backend
-from scray.catalog import FAILED, PLACING, RECEIVING, STORED
 from scray.errors import Conflict, ScrayError, StorageError, UploadBroken, every_error
 from scray.log import Action, event
 from scray.manifest import digest_file
 from scray.sessions import BY_CHUNKS
 from scray.storage import fsync_folder, inside
+from scray.uploads import FAILED, PLACING, RECEIVING, STORED
 
 ORPHAN_SECONDS = 86_400
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})

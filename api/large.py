@@ -20,7 +20,7 @@ from api.jobs import Message
 from api.once import read_key
 from api.sessions import NewSession, begin, cancel, complete, read_hash
 from api.state import BackendOf
-from scray.catalog import Document
+from scray.database import Document
 from scray.errors import InvalidField, TimedOut
 from scray.sessions import chunk_span, missing
 from scray.spans import CHUNK_BYTES

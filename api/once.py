@@ -7,8 +7,9 @@ import hashlib
 from fastapi import Request
 
 from api.backend import Backend
-from scray.catalog import PLACING, RECEIVING, STORED, Document
+from scray.database import Document
 from scray.errors import ChunkBusy, InvalidField
+from scray.uploads import PLACING, RECEIVING, STORED
 
 KEY_LENGTH = 255
 

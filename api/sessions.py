@@ -19,7 +19,7 @@ from api.fields import UploadFields, read_uuid
 from api.landing import conclude, error_of
 from api.once import earlier
 from api.room import check_quota, check_room
-from scray.catalog import CANCELLED, FAILED, RECEIVING, Document
+from scray.database import Document
 from scray.errors import (
     Cancelled,
     Conflict,
@@ -35,6 +35,7 @@ from scray.retry import FULL
 from scray.sessions import BY_CHUNKS, DIFFERENT, chunk_root, missing
 from scray.spans import CHUNK_BYTES
 from scray.storage import safe_name
+from scray.uploads import CANCELLED, FAILED, RECEIVING
 
 NAMED_CHUNKS = 100  # so many missing chunks are told by number
 MOST_CHUNKS = 1 << 20

@@ -27,7 +27,7 @@ from api.problems import problem, problem_of
 from api.room import check_quota, check_room
 from api.sessions import cancel, end, enrol_session, new_id, settle
 from api.state import BackendOf
-from scray.catalog import CANCELLED, Document
+from scray.database import Document
 from scray.errors import (
     BadRequest,
     BodyTooLarge,
@@ -39,6 +39,7 @@ from scray.errors import (
     ScrayError,
 )
 from scray.sessions import BY_OFFSET
+from scray.uploads import CANCELLED
 
 PLACE = "/api/upload/tus"
 VERSION = "1.0.0"

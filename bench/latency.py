@@ -18,8 +18,8 @@ LIMIT_SECONDS = 60.0
 def bench(scratch: Path) -> None:
     """From the answer to the upload, whose dataset is queued by then, to the end of its first task."""
     from cluster.stack import running
-    from scray.catalog import connect
     from scray.client import ScrayClient
+    from scray.database import connect
 
     data = scratch / "latency"
     shutil.rmtree(data, ignore_errors=True)

@@ -28,9 +28,10 @@ from cluster.nodes import NODES, Beacon
 from cluster.tally import Tally
 from cluster.version import code_version
 from scray import reconcile
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
 from scray.copies import Copies
 from scray.crash import reach
+from scray.database import connect
 from scray.errors import DatabaseError
 from scray.limits import time_limits
 from scray.log import Action, configure, event

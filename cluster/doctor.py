@@ -103,7 +103,8 @@ def _database() -> Iterator[Check]:
     if not settings.mongo_url:
         yield Check("database", "ok", f"embedded: {embedded.find_server()}")
         return
-    from scray.catalog import Catalog, connect
+    from scray.catalog import Catalog
+    from scray.database import connect
 
     database = connect(settings.mongo_url, settings.db_name)
     with database.client:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.environment import settings_at
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
+from scray.database import connect
 from scray.errors import BadParameter, NotFound, TimedOut
 from scray.orders import Orders
 

@@ -23,7 +23,8 @@ from cluster.flights import cluster_resource
 from cluster.head import DRIVER_RESOURCE
 from cluster.version import code_version
 from converters import sandbox
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
+from scray.database import connect
 from scray.errors import ScrayError
 from scray.log import Action, configure, event
 from scray.orders import Orders

@@ -1,4 +1,4 @@
-"""Everything asked of the database besides the queue: datasets, uploads, driver heartbeats, history of runs.
+"""Everything asked of the database besides the queue: datasets, driver heartbeats, history of runs.
 
 The catalog never writes `status`; that is the queue's alone. Every question may raise DatabaseError; each may be
 asked twice, and is when the connection breaks.
@@ -6,61 +6,26 @@ asked twice, and is when the connection breaks.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, MongoClient, ReturnDocument, WriteConcern
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.collection import Collection as Rows
 from pymongo.database import Database
-from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutError
 
 from scray.arrivals import Arrival
-from scray.errors import Ambiguous, DatabaseError, NotFound
+from scray.database import COUNTERS, DATASETS, DRIVERS, RUNS, UPLOADS, Document, aware, safe_rows, server_time, steady
+from scray.errors import Ambiguous, NotFound
 from scray.manifest import FileDigest
+from scray.uploads import STORED
 
-DATASETS = "visstoredatas"
-UPLOADS = "uploads"
-DRIVERS = "drivers"
-RUNS = "runs"
-COUNTERS = "counters"
-SAFE = WriteConcern("majority", j=True)
-RECONNECTS = 3
 OWNERS = ("user", "user_id", "user_email")
 FIRST_ID = 100_000  # the ids of older datasets lie below
 LISTED_FILES = 1000  # `files` of a dataset is for display and stays bounded; `uploads` has every file
 DEFAULT_PERIOD_SECONDS = 5.0
 MISSED_PERIODS = 3  # a driver that let so many heartbeats pass is not there
 SECRETS = ("accesskey", "secretkey", "lease", "google_access_token", "google_refresh_token", "source_sealed", "copier")
-RECEIVING, PLACING, STORED, FAILED, CANCELLED = "receiving", "placing", "stored", "failed", "cancelled"
-
-Document = dict[str, Any]
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def connect(url: str, database: str) -> Database[Document]:
-    """The database at a `mongodb://` URL. Nothing is sent before the first question; times come aware, in UTC."""
-    client: MongoClient[Document] = MongoClient(url, tz_aware=True, appname="scray", serverSelectionTimeoutMS=5000)
-    return client[database]
-
-
-def steady(ask: Callable[P, R]) -> Callable[P, R]:
-    """A question that is asked again when the connection breaks; DatabaseError when that does not help."""
-
-    @functools.wraps(ask)
-    def asked(*args: P.args, **kwargs: P.kwargs) -> R:
-        for left in range(RECONNECTS, -1, -1):
-            try:
-                return ask(*args, **kwargs)
-            except PyMongoError as error:
-                broken = isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError)
-                if not (broken and left):
-                    raise DatabaseError(f"The database could not be reached: {error}") from error
-        raise AssertionError("unreachable")
-
-    return asked
 
 
 class Catalog:
@@ -68,9 +33,9 @@ class Catalog:
 
     def __init__(self, database: Database[Document]) -> None:
         self._database = database
-        self._datasets = _safe(database, DATASETS)
-        self._runs = _safe(database, RUNS)
-        self._counters = _safe(database, COUNTERS)
+        self._datasets = safe_rows(database, DATASETS)
+        self._runs = safe_rows(database, RUNS)
+        self._counters = safe_rows(database, COUNTERS)
         self._drivers: Rows[Document] = database[DRIVERS]  # a heartbeat may get lost
 
     @steady
@@ -239,138 +204,9 @@ class Catalog:
         return [_arrival(row) for row in self._database[UPLOADS].find(asked)]
 
 
-class Uploads:
-    """One record per file that is or was sent; the files arrive through `owner`, one API process.
-
-    Promise: a record has one owner; an owner that is silent for a lease loses its records; a late owner
-    changes nothing. A record is `open` until the queue knows how the upload ended.
-    """
-
-    def __init__(self, database: Database[Document], owner: str) -> None:
-        self.owner = owner
-        self._database = database
-        self._uploads = _safe(database, UPLOADS)
-        self._quick: Rows[Document] = database[UPLOADS]  # progress and heartbeats may get lost
-
-    @steady
-    def ensure_indexes(self) -> None:
-        self._uploads.create_index([("dataset_uuid", ASCENDING), ("started_at", ASCENDING)])
-        self._uploads.create_index([("open", ASCENDING), ("beat_at", ASCENDING)])
-
-    @steady
-    def open(self, job_id: str, values: Mapping[str, Any], *, lasting: bool = False) -> None:
-        """Record an upload that begins; a `lasting` one is a session, which no process owns."""
-        now = server_time(self._database)
-        started = {"state": RECEIVING, "open": True, "owner": self.owner, "received_bytes": 0, "cancel": False}
-        times = {"started_at": now, "updated_at": now, "beat_at": None if lasting else now}
-        record = {"$setOnInsert": {**values, **started, **times}}
-        self._uploads.update_one({"_id": job_id}, record, upsert=True)
-
-    @steady
-    def find(self, job_id: str) -> Document | None:
-        return self._uploads.find_one({"_id": job_id}, {"chunks": 0})
-
-    def get(self, job_id: str) -> Document:
-        """Raises NotFound."""
-        found = self.find(job_id)
-        if found is None:
-            raise NotFound("Job not found")
-        return found
-
-    @steady
-    def of_dataset(self, uuid: str, limit: int = 1000) -> list[Document]:
-        """The uploads of a dataset in the order they began."""
-        found = self._uploads.find({"dataset_uuid": uuid}, {"chunks": 0})
-        return list(found.sort([("started_at", ASCENDING), ("_id", ASCENDING)]).limit(limit))
-
-    @steady
-    def arriving(self, job_ids: Collection[str]) -> dict[str, Document]:
-        """Those of these uploads whose bytes are still coming."""
-        asked = {"_id": {"$in": list(job_ids)}, "state": RECEIVING}
-        return {found["_id"]: found for found in self._uploads.find(asked)}
-
-    @steady
-    def stored(self, uuid: str) -> bool:
-        """Whether any file of this dataset has arrived."""
-        return self._uploads.find_one({"dataset_uuid": uuid, "state": STORED}, {"_id": 1}) is not None
-
-    @steady
-    def report(self, job_id: str, received_bytes: int, speed_bytes_per_second: float) -> bool:
-        """How far an upload has come. False: it was cancelled, or is no longer ours."""
-        running = {"_id": job_id, "owner": self.owner, "state": RECEIVING, "cancel": False}
-        values = {"received_bytes": received_bytes, "speed_bytes_per_second": speed_bytes_per_second}
-        now = server_time(self._database)
-        done = self._quick.update_one(running, {"$set": {**values, "updated_at": now}})
-        return done.matched_count == 1
-
-    @steady
-    def place(self, job_id: str, file: FileDigest) -> bool:
-        """The bytes are all there and flushed; from now on the upload can only succeed or collide.
-
-        False: it was cancelled, or is no longer ours.
-        """
-        chunks = b"".join(bytes.fromhex(chunk) for chunk in file.chunks)
-        size = {"path": file.path, "size_bytes": file.size, "received_bytes": file.size}
-        digest = {"root": file.root, "chunks": chunks}
-        return self._move(job_id, RECEIVING, PLACING, {**size, **digest}, {"cancel": False})
-
-    @steady
-    def end(self, job_id: str, before: str, state: str, values: Mapping[str, Any]) -> bool:
-        """From `before` to STORED, FAILED or CANCELLED; it stays open until `settle`. False: not ours any more."""
-        return self._move(job_id, before, state, {**values, "finished_at": server_time(self._database)}, {})
-
-    def _move(self, job_id: str, before: str, after: str, values: Document, condition: Document) -> bool:
-        """A move that was made already is made."""
-        ours = {"_id": job_id, "owner": self.owner, "state": {"$in": [before, after]}, **condition}
-        now = server_time(self._database)
-        moved = self._uploads.update_one(ours, {"$set": {**values, "state": after, "updated_at": now}})
-        return moved.matched_count == 1
-
-    @steady
-    def settle(self, job_id: str) -> None:
-        """The queue knows."""
-        self._uploads.update_one({"_id": job_id}, {"$set": {"open": False}})
-
-    @steady
-    def remove(self, job_id: str) -> None:
-        self._uploads.delete_one({"_id": job_id})
-
-    @steady
-    def cancel(self, uuid: str) -> None:
-        """Ask every running upload of a dataset to stop."""
-        self._uploads.update_many({"dataset_uuid": uuid, "state": RECEIVING}, {"$set": {"cancel": True}})
-
-    @steady
-    def beat(self, active: Collection[str]) -> None:
-        """These uploads are still under way here."""
-        ours = {"_id": {"$in": list(active)}, "owner": self.owner}
-        self._quick.update_many(ours, {"$set": {"beat_at": server_time(self._database)}})
-
-    @steady
-    def take_over(self, silent_seconds: float, active: Collection[str]) -> list[Document]:
-        """Make our own the open uploads that nobody has spoken for so long; `active` ones are under way here."""
-        limit = server_time(self._database) - timedelta(seconds=silent_seconds)
-        silent = {"open": True, "beat_at": {"$lt": limit}, "_id": {"$nin": list(active)}}
-        return [found for found in self._uploads.find(silent, {"chunks": 0}) if self._take(found, limit)]
-
-    def _take(self, record: Document, limit: datetime) -> bool:
-        still = {"_id": record["_id"], "owner": record["owner"], "open": True, "beat_at": {"$lt": limit}}
-        ours = {"$set": {"owner": self.owner, "beat_at": server_time(self._database)}}
-        return self._uploads.update_one(still, ours).modified_count == 1
-
-
 def owned_by(user: str) -> Document:
     """The condition that a dataset is this user's, whichever of the old spellings it was stored under."""
     return {"$or": [{owner: user} for owner in OWNERS]}
-
-
-def server_time(database: Database[Document]) -> datetime:
-    """The server's clock, aware, UTC, so that several processes agree on it."""
-    return _aware(database.client.admin.command("hello")["localTime"])
-
-
-def _aware(time: datetime) -> datetime:
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _keys(identifier: str) -> list[Document]:
@@ -381,7 +217,7 @@ def _keys(identifier: str) -> list[Document]:
 
 
 def _driver(found: Document, now: datetime) -> Document:
-    age = max(0.0, (now - _aware(found["beat_at"])).total_seconds())
+    age = max(0.0, (now - aware(found["beat_at"])).total_seconds())
     period = float(found.get("period_seconds", DEFAULT_PERIOD_SECONDS))
     name = found.pop("_id")
     return {"name": name, **found, "age_seconds": age, "alive": age <= MISSED_PERIODS * period}
@@ -390,8 +226,4 @@ def _driver(found: Document, now: datetime) -> Document:
 def _arrival(row: Document) -> Arrival:
     chunks = bytes(row["chunks"])
     digests = tuple(chunks[start : start + 32].hex() for start in range(0, len(chunks), 32))
-    return Arrival(FileDigest(row["path"], row["size_bytes"], digests), _aware(row["finished_at"]))
-
-
-def _safe(database: Database[Document], name: str) -> Rows[Document]:
-    return database.get_collection(name, write_concern=SAFE)
+    return Arrival(FileDigest(row["path"], row["size_bytes"], digests), aware(row["finished_at"]))

@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.database import Database
 
-from scray.catalog import DATASETS, SAFE, Document, server_time, steady
+from scray.database import DATASETS, SAFE, Document, server_time, steady
 
 WAITING, COPYING, PUBLISHED, FAILED = "waiting", "copying", "published", "failed"
 AGAIN = {"publication": {"state": WAITING}, "copier": None}  # a new result takes the right from everybody

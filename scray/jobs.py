@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from scray.catalog import CANCELLED, FAILED, PLACING, RECEIVING
 from scray.dataset import Dataset
 from scray.status import ALIASES, Status, job_status, read_status
+from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING
 
 MEGABYTE = 1_000_000
 ALMOST_DONE = 99.9  # until the end is certain

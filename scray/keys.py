@@ -8,7 +8,7 @@ from typing import Any
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError
 
-from scray.catalog import SAFE, Document, server_time, steady
+from scray.database import SAFE, Document, server_time, steady
 
 KEYS = "upload_keys"
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from pymongo.database import Database
 
-from scray.catalog import DRIVERS, SAFE, Document, steady
+from scray.database import DRIVERS, SAFE, Document, steady
 
 DRAIN = "drain"
 

@@ -13,8 +13,8 @@ from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from scray.catalog import DATASETS, SAFE, steady
 from scray.change import Change
+from scray.database import DATASETS, SAFE, steady
 from scray.dataset import NORMAL, Dataset
 from scray.errors import Conflict, DatabaseError
 from scray.status import QUEUED, RUNNING, Status

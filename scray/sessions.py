@@ -14,23 +14,12 @@ from typing import Any
 from pymongo import ASCENDING, ReturnDocument
 from pymongo.database import Database
 
-from scray.catalog import (
-    CANCELLED,
-    DATASETS,
-    FAILED,
-    PLACING,
-    RECEIVING,
-    SAFE,
-    STORED,
-    UPLOADS,
-    Document,
-    owned_by,
-    server_time,
-    steady,
-)
+from scray.catalog import owned_by
+from scray.database import DATASETS, SAFE, UPLOADS, Document, server_time, steady
 from scray.dataset import Dataset
 from scray.errors import NotFound
 from scray.spans import Span, root_digest
+from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING, STORED
 
 CHUNKS = "upload_chunks"
 PAGE_CHUNKS = 128

@@ -17,8 +17,8 @@ import pytest
 from cluster.children import MARK
 from cluster.state import State
 from converters.verify import verify
-from scray.catalog import connect
 from scray.client import ScrayClient
+from scray.database import connect
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
 from tests.drive_server import Drive

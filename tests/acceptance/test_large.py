@@ -15,8 +15,9 @@ import pytest
 
 from cluster.state import State
 from converters.verify import verify
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
 from scray.client import ScrayClient
+from scray.database import connect
 from scray.settings import Settings
 from tests.api_server import until
 

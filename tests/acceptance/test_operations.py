@@ -91,7 +91,8 @@ def test_a_driver_that_is_told_to_end_gives_its_work_back_within_10_s(
 
 def lease(stack: State, uuid: str) -> str | None:
     """Whose claim it is."""
-    from scray.catalog import Catalog, connect
+    from scray.catalog import Catalog
+    from scray.database import connect
     from scray.settings import Settings
 
     settings = Settings(_env_file=stack.settings_file)  # type: ignore[call-arg]

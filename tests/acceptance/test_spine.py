@@ -16,8 +16,9 @@ import pytest
 
 from cluster.state import Places, State
 from converters.verify import verify
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
 from scray.client import ScrayClient
+from scray.database import connect
 from scray.errors import EmptyInput
 from scray.manifest import MANIFEST, Manifest
 from scray.settings import Settings

@@ -25,8 +25,9 @@ from converters.plan import Choices
 from converters.prepare import Job
 from converters.run import Serial
 from converters.verify import verify
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
 from scray.client import ScrayClient
+from scray.database import connect
 from scray.settings import Settings
 from tests.chaos.hosts import SWITCH, Host, make_switch, switched_on
 from tests.ray_session import until

@@ -23,9 +23,10 @@ from cluster import head
 from cluster.children import MARK, marked
 from cluster.environment import for_child
 from cluster.state import State
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
 from scray.client import ScrayClient
 from scray.crash import FOLDER, POINTS
+from scray.database import connect
 from scray.settings import Settings
 from tests.chaos.killer import Killer, Node, Orders
 from tests.chaos.load import Source, mixed, serial_digests

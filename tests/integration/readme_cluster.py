@@ -20,8 +20,9 @@ from typing import Any
 from cluster import embedded
 from cluster.stack import succeeds
 from converters.verify import verify
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
 from scray.client import ScrayClient
+from scray.database import connect
 from tests.ray_session import until
 
 ROOT = Path(__file__).parents[2]

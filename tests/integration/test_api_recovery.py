@@ -16,10 +16,10 @@ from pymongo.database import Database
 from api.arrival import Arrival
 from api.backend import Backend
 from api.landing import land, sweep, take_over_silent
-from scray.catalog import FAILED, RECEIVING, STORED
 from scray.errors import Conflict, LeaseLost, UnsafePath
 from scray.manifest import FileDigest, digest_file
 from scray.settings import Settings
+from scray.uploads import FAILED, RECEIVING, STORED
 from tests.api_server import FORM, serving, until
 
 Mongo = Database[dict[str, Any]]

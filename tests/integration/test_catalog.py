@@ -13,12 +13,14 @@ import pytest
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, InvalidOperation, ServerSelectionTimeoutError
 
-from scray.catalog import FAILED, PLACING, RECEIVING, STORED, Catalog, Uploads, connect, owned_by, steady
+from scray.catalog import Catalog, owned_by
+from scray.database import connect, steady
 from scray.errors import Ambiguous, DatabaseError, NotFound
 from scray.manifest import FileDigest
 from scray.orders import Orders
 from scray.queue import Queue
 from scray.spans import CHUNK_BYTES
+from scray.uploads import FAILED, PLACING, RECEIVING, STORED, Uploads
 from tests.api_server import until
 from tests.integration.conftest import DatabaseServer
 

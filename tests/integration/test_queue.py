@@ -20,8 +20,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect
 
-from scray.catalog import DATASETS as COLLECTION
-from scray.catalog import RECONNECTS
+from scray.database import DATASETS as COLLECTION
+from scray.database import RECONNECTS
 from scray.dataset import Dataset, Progress
 from scray.errors import Conflict, DatabaseError, NotFound
 from scray.queue import Queue

@@ -17,7 +17,8 @@ import pytest
 from cluster import stack
 from cluster.children import MARK, marked, sweep
 from cluster.state import Places, State, is_held, read_state
-from scray.catalog import Catalog, connect
+from scray.catalog import Catalog
+from scray.database import connect
 from scray.settings import Settings
 from tests.ray_session import stack_in, until
 

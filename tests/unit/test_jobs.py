@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scray.catalog import CANCELLED, FAILED, PLACING, RECEIVING, STORED
 from scray.dataset import Dataset
 from scray.jobs import DATASET_STATUSES, job_view, moment
 from scray.status import ALIASES, Status, job_status
+from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING, STORED
 
 THEN = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
 
