@@ -46,7 +46,7 @@ Paths = Annotated[
     list[Path], typer.Argument(metavar="PATH...", help="Files and folders of one dataset.", show_default=False)
 ]
 Sensor = Annotated[
-    str, typer.Option(help="What the files are: TIFF, NETCDF, HDF5, 4D_NEXUS, IDX, …", show_default=False)
+    str, typer.Option(help="What the files are: TIFF, NETCDF, HDF5, 4D_NEXUS, IDX, …; OTHER lets them say.")
 ]
 Result = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of a result.", exists=True)]
 Param = Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help="A conversion parameter; repeatable.")]
@@ -55,8 +55,8 @@ Param = Annotated[list[str] | None, typer.Option("--param", metavar="K=V", help=
 @show.command
 def convert(
     paths: Paths,
-    sensor: Sensor,
     out: Annotated[Path, typer.Option(help="The folder of the result; appears whole.", show_default=False)],
+    sensor: Sensor = "OTHER",
     executor: Annotated[ExecutorName, typer.Option(help="Where the work is done.")] = ExecutorName.serial,
     codec: Annotated[Codec, typer.Option(help="How blocks are compressed.")] = Codec.zip,
     profile: Annotated[Profile, typer.Option(help="Block files, or one object a block.")] = Profile.local,

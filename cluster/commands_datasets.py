@@ -35,7 +35,7 @@ User = Annotated[str, typer.Option("--user", help="Whose dataset it is: an e-mai
 @show.command
 def upload(
     paths: Paths,
-    sensor: Sensor,
+    sensor: Sensor = "OTHER",
     name: Annotated[str, typer.Option(help="What the dataset is called; else as the first path.")] = "",
     param: Param = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is converted.")] = False,

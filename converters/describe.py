@@ -102,6 +102,11 @@ def fill_values(plan: Plan, grid: Grid) -> tuple[float, ...]:
     return tuple(v for v in said if isinstance(v, (int, float)) and not isinstance(v, bool))
 
 
+def colours(plan: Plan, grid: Grid) -> tuple[str, ...]:
+    """What the samples of each field of a grid stand for, "" where the source does not say."""
+    return tuple(str(volume.attributes.get("colour", "")) for volume in plan.volumes(grid))
+
+
 def read_metadata(folder: Path) -> dict[str, Any] | None:
     """metadata.json of a result; None where there is none that can be read."""
     try:

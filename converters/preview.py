@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,15 +15,17 @@ from scray.idx.reader import Box, Dataset
 
 MAX_PIXELS = 512
 STRIP_PIXELS = 64  # the height of the picture of a 1-D dataset
+TINY_PIXELS = 128  # a smaller picture is enlarged by a whole number, else nobody sees it
 MIN_PIXELS = 16  # of a side where the other one is MAX_PIXELS: a line of one pixel shows nothing
 PERCENTILES = (1.0, 99.0)
 
 
-def preview(dataset: Dataset, fills: Iterable[float] = ()) -> bytes:
+def preview(dataset: Dataset, fills: Iterable[float] = (), colours: Sequence[str] = ()) -> bytes:
     """A PNG of at most 512 × 512 pixels of the first field, or of the first with colours, at the middle time step.
 
     The slowest axes are cut in their middle. Numbers are stretched between their 1st and 99th percentile, leaving out
-    NaN, infinities and `fills`, which become black; three or four components of uint8 are shown as they are (RGB).
+    NaN, infinities and `fills`, which become black; three or four components of uint8 are shown as they are. `colours`
+    says what the samples of each field stand for: all but RGB and grey are turned into these.
     Deterministic. Raises what reading raises.
     """
     shape = dataset.header.shape
@@ -34,7 +36,9 @@ def preview(dataset: Dataset, fills: Iterable[float] = ()) -> bytes:
     plane = dataset.read(_slice(dataset, level), steps[len(steps) // 2], field, level)
     components = dataset.header.fields[field].components
     picture = plane.reshape((*_picture_shape(plane, components), components))
-    image = Image.fromarray(_bytes(picture, () if field else tuple(fills)))
+    colour = colours[field] if field < len(colours) else ""
+    inks = picture if colour == "CMYK" else picture[..., :3]  # a fourth is alpha
+    image = Image.fromarray(_shown(_bytes(inks, () if field else tuple(fills)), colour))
     image = image.resize((size[1], size[0]), Image.Resampling.NEAREST)
     out = io.BytesIO()
     image.save(out, "PNG")
@@ -50,8 +54,8 @@ def _field(dataset: Dataset) -> int:
 def _pixels(shape: Shape) -> Shape:
     """Height and width, in proportion."""
     height, width = shape if len(shape) == 2 else (STRIP_PIXELS, shape[0])
-    scale = min(1.0, MAX_PIXELS / max(height, width))
-    least = MIN_PIXELS if scale < 1 else 1
+    scale = min(max(1.0, TINY_PIXELS // max(height, width)), MAX_PIXELS / max(height, width))
+    least = MIN_PIXELS if scale != 1 else 1
     return max(least, round(height * scale)), max(least, round(width * scale))
 
 
@@ -80,10 +84,24 @@ def _picture_shape(plane: Array, components: int) -> Shape:
     return (math.prod(space[:-1]), space[-1])
 
 
+def _shown(pixels: Array, colour: str) -> Array:
+    """The colours of a screen, or its greys. Without a profile of the ink these are near, not exact."""
+    if colour == "CMYK" and pixels.shape[2:] == (4,):
+        light = 255 - pixels.astype(np.uint16)
+        return (light[..., :3] * light[..., 3:] // 255).astype(np.uint8)
+    if colour == "YCbCr" and pixels.shape[2:] == (3,):
+        return np.asarray(Image.frombytes("YCbCr", pixels.shape[1::-1], pixels.tobytes()).convert("RGB"))
+    if colour == "CIELab" and pixels.ndim == 3:
+        return np.ascontiguousarray(pixels[..., 0])
+    if colour == "grey, zero is white" and pixels.ndim == 2:
+        return 255 - pixels
+    return pixels
+
+
 def _bytes(picture: Array, fills: tuple[float, ...]) -> Array:
-    """uint8, (height, width) or (height, width, 3)."""
+    """uint8, (height, width) or (height, width, 3 or 4)."""
     colour = picture.shape[-1] in (3, 4)
-    shown = picture[..., :3] if colour else picture[..., 0]
+    shown = picture if colour else picture[..., 0]
     if colour and picture.dtype == np.uint8:
         return np.ascontiguousarray(shown)
     with np.errstate(invalid="ignore"):  # signalling NaN

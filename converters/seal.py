@@ -11,7 +11,16 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converters.describe import HEADER, extremes_of, fill_values, finite, grid_record, header_record, metadata_json
+from converters.describe import (
+    HEADER,
+    colours,
+    extremes_of,
+    fill_values,
+    finite,
+    grid_record,
+    header_record,
+    metadata_json,
+)
 from converters.grid import Grid
 from converters.mark import Mark, read_mark
 from converters.mosaic import mosaic_texts
@@ -172,10 +181,10 @@ def _texts(plan: Plan, tree: Path, headers: _Headers, notes: list[str]) -> dict[
     try:
         if headers.grids:
             grid, header = headers.grids[0]
-            texts[PREVIEW] = _preview(tree / grid.name, header, fill_values(plan, grid))
+            texts[PREVIEW] = _preview(tree / grid.name, header, fill_values(plan, grid), colours(plan, grid))
         elif linked:
             name, header = linked[0]
-            texts[PREVIEW] = _preview((tree / name).parent, header, ())
+            texts[PREVIEW] = _preview((tree / name).parent, header, (), ())
     except (ScrayError, ArithmeticError, ValueError, MemoryError) as error:
         notes.append(f"no preview: {error.code if isinstance(error, ScrayError) else type(error).__name__}")
     if PREVIEW not in texts:
@@ -183,9 +192,9 @@ def _texts(plan: Plan, tree: Path, headers: _Headers, notes: list[str]) -> dict[
     return texts | {METADATA: metadata_json(plan, records, notes)}
 
 
-def _preview(folder: Path, header: Header, fills: tuple[float, ...]) -> bytes:
+def _preview(folder: Path, header: Header, fills: tuple[float, ...], colours: tuple[str, ...]) -> bytes:
     with Dataset(folder, header) as dataset:
-        return preview(dataset, fills)
+        return preview(dataset, fills, colours)
 
 
 def _linked(plan: Plan, tree: Path, notes: list[str]) -> Iterator[tuple[str, Header]]:

@@ -76,7 +76,7 @@ def test_info_names_shape_and_type(result: Path) -> None:
 
 
 def test_a_former_result_is_replaced_and_anything_else_is_not(result: Path, tmp_path: Path) -> None:
-    assert scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", result, "--codec", "raw")[0] == 0
+    assert scray_json("convert", SAMPLE, "--out", result, "--codec", "raw")[0] == 0, "its content says what it is"
     (tmp_path / "precious").write_text("mine")
     code, document = scray_json("convert", SAMPLE, "--sensor", "TIFF", "--out", tmp_path)
     assert (code, document["error"]["code"]) == (2, "bad-request")
@@ -93,7 +93,6 @@ def test_a_former_result_is_replaced_and_anything_else_is_not(result: Path, tmp_
         ["--sensor", "TIFF", "--param", "no-such=1"],
         ["--sensor", "TIFF", "--param", "without-a-value"],
         ["--sensor", "TIFF", "--memory", "much"],
-        [],
     ],
 )
 def test_wrong_usage_is_2(words: list[str], tmp_path: Path) -> None:

@@ -236,41 +236,66 @@ def swapped(out: Path) -> list[str]:
 # --- the picture ---------------------------------------------------------------------------------
 
 
-def picture(tmp_path: Path, array: Array, components: int = 1, fills: tuple[float, ...] = ()) -> Image.Image:
+def picture(
+    tmp_path: Path, array: Array, components: int = 1, fills: tuple[float, ...] = (), colours: tuple[str, ...] = ()
+) -> Image.Image:
     path = tmp_path / "p" / "visus.idx"
     word = {"|u1": "uint8", "<u2": "uint16", "<f4": "float32"}[array.dtype.str]
     shape = array.shape[:-1] if components > 1 else array.shape
     fields = [("a", word + (f"[{components}]" if components > 1 else ""), "")]
     openvisus().create(path, shape, fields, [(None, "a", array)], bitsperblock=12, blocksperfile=64)
     with Dataset.open(path) as dataset:
-        made = preview(dataset, fills)
-        assert preview(dataset, fills) == made, "deterministic"
+        made = preview(dataset, fills, colours)
+        assert preview(dataset, fills, colours) == made, "deterministic"
     return Image.open(io.BytesIO(made))
 
 
 def test_a_volume_shows_its_middle_slice_stretched(tmp_path: Path) -> None:
-    array = np.zeros((9, 40, 60), "<f4")
-    array[4] = np.linspace(-5, 5, 60)
+    array = np.zeros((9, 40, 130), "<f4")
+    array[4] = np.linspace(-5, 5, 130)
     array[4, 3, 3] = np.nan
     array[4, 30:, :] = 1e30
     shown = np.asarray(picture(tmp_path, array, fills=(1e30,)))
-    assert shown.shape == (40, 60)
+    assert shown.shape == (40, 130)
     assert shown[3, 3] == 0
     assert (shown[30:] == 0).all()
     assert shown[0, 0] == 0
-    assert shown[0, 59] == 255
+    assert shown[0, 129] == 255
     assert (np.diff(shown[0].astype(int)) >= 0).all()
 
 
 def test_colours_stay_as_they_are(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype="|u1")
+    array = np.random.default_rng(0).integers(0, 256, (90, 80, 3), dtype="|u1")
     assert np.array_equal(np.asarray(picture(tmp_path, array, 3)), array)
 
 
+@pytest.mark.parametrize(
+    ("colour", "sample", "shown"),
+    [
+        ("CMYK", (0, 242, 230, 0), (255, 13, 25)),
+        ("CMYK", (10, 20, 30, 255), (0, 0, 0)),
+        ("YCbCr", (76, 85, 255), (254, 0, 0)),
+        ("CIELab", (200, 3, 250), 200),
+        ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
+    ],
+)
+def test_other_colours_are_shown_as_a_screen_shows_them(
+    tmp_path: Path, colour: str, sample: tuple[int, ...], shown: tuple[int, ...] | int
+) -> None:
+    array = np.broadcast_to(np.array(sample, "|u1"), (90, 80, len(sample))).copy()
+    assert (np.asarray(picture(tmp_path, array, len(sample), colours=(colour,))) == shown).all()
+
+
+def test_where_zero_is_white_zero_is_white(tmp_path: Path) -> None:
+    array = np.linspace(0, 1000, 90 * 80).astype("<u2").reshape(90, 80)
+    shown = np.asarray(picture(tmp_path, array, colours=("grey, zero is white",)))
+    assert (shown[0, 0], shown[-1, -1]) == (255, 0)
+
+
 def test_wide_colours_are_stretched(tmp_path: Path) -> None:
-    array = np.random.default_rng(0).integers(0, 4096, (30, 40, 4), dtype="<u2")
+    array = np.random.default_rng(0).integers(0, 4096, (90, 80, 4), dtype="<u2")
     shown = np.asarray(picture(tmp_path, array, 4))
-    assert shown.shape == (30, 40, 3)
+    assert shown.shape == (90, 80, 3)
     assert (shown.min(), shown.max()) == (0, 255)
 
 
@@ -281,7 +306,8 @@ def test_wide_colours_are_stretched(tmp_path: Path) -> None:
         ((3000, 1000), (171, 512)),
         ((5000,), (512, 16)),
         ((700,), (512, 47)),
-        ((3, 2, 9, 8), (8, 9)),
+        ((3, 2, 9, 8), (112, 126)),
+        ((65, 3), (3, 65)),
     ],
 )
 def test_the_size_is_bounded_and_in_proportion(tmp_path: Path, shape: tuple[int, ...], size: tuple[int, int]) -> None:
