@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.state import BackendOf
@@ -14,6 +16,8 @@ MEBIBYTE = 1 << 20
 TEBIBYTE = 1 << 40
 DAY_SECONDS = 86_400
 SOURCES = ("local", "google_drive", "s3", "url", "path")
+BASE_SECONDS = {"local": 60, "google_drive": 300, "s3": 180, "url": 120, "path": 60}
+SECONDS_PER_MEGABYTE = 2
 REQUIRED_PARAMETERS = {
     "google_drive": ["file_id", "service_account_file"],
     "s3": ["bucket_name", "object_key", "access_key_id", "secret_access_key"],
@@ -44,6 +48,15 @@ class Limits(BaseModel):
     chunk_size_mb: int
     resumable_upload_timeout_days: float
     supported_source_types: list[str]
+
+
+class Estimate(BaseModel):
+    """A rough guess that existing clients show; what really happens is in the status of the job."""
+
+    source_type: str
+    estimated_seconds: float
+    estimated_minutes: float
+    file_size_mb: float | None
 
 
 @router.get("/")
@@ -84,4 +97,19 @@ def limits(backend: BackendOf) -> Limits:
         chunk_size_mb=CHUNK_BYTES // MEBIBYTE,
         resumable_upload_timeout_days=backend.settings.session_seconds / DAY_SECONDS,
         supported_source_types=list(SOURCES),
+    )
+
+
+@router.get("/api/upload/estimate-time")
+def estimate_time(
+    source_type: Literal["local", "google_drive", "s3", "url", "path"],
+    file_size_mb: Annotated[float | None, Query(ge=0, le=1e12, allow_inf_nan=False)] = None,
+) -> Estimate:
+    """About how long an upload of so many megabytes takes, from such a source."""
+    seconds = BASE_SECONDS[source_type] + SECONDS_PER_MEGABYTE * (file_size_mb or 0)
+    return Estimate(
+        source_type=source_type,
+        estimated_seconds=seconds,
+        estimated_minutes=round(seconds / 60, 2),
+        file_size_mb=file_size_mb,
     )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from api.about import SECONDS_PER_MEGABYTE
 from api.arrival import Arrival
 from api.body import Body
 from api.fields import NAMES, UploadFields
@@ -18,7 +19,6 @@ from api.room import check_room
 from api.state import BackendOf
 from scray.spans import CHUNK_BYTES
 
-SECONDS_PER_MEGABYTE = 2
 MEGABYTE = 1 << 20
 
 router = APIRouter(tags=["uploads"])

@@ -30,8 +30,16 @@ JOB_FIELDS = (
 Fraction = Callable[[float], None]
 
 
+class Reply(dict[str, Any]):
+    """A record whose fields are keys as well: there were clients of both kinds."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self[name] = value
+
+
 @dataclass
-class UploadResult:
+class UploadResult(Reply):
     """What became of sending one file. `upload_type` is `standard` or `chunked`; `estimated_duration` in seconds."""
 
     job_id: str
@@ -42,8 +50,10 @@ class UploadResult:
 
 
 @dataclass
-class JobStatus:
-    """One job. Times are ISO 8601; `status` ends with `completed`, `failed` or `cancelled`."""
+class JobStatus(Reply):
+    """One job. Times are ISO 8601; `status` ends with `completed`, `failed` or `cancelled`. What else the service says
+    of it (`dataset_uuid`, `speed_mbps`, `eta_seconds`, `current_file`, …) is under its key.
+    """
 
     job_id: str
     status: str
@@ -201,7 +211,9 @@ class AsyncScientistCloudUploadClient:
     async def get_upload_status(self, job_id: str) -> JobStatus:
         """How a job is getting on."""
         found = await self._inner.job(job_id)
-        return JobStatus(**{name: found[name] for name in JOB_FIELDS})
+        status = JobStatus(**{name: found[name] for name in JOB_FIELDS})
+        status.update(found)
+        return status
 
     async def wait_for_completion(self, job_id: str, timeout: float = 3600, poll_interval: float = 5) -> JobStatus:
         """The status a job ends with. Raises TimeoutError."""
@@ -230,6 +242,11 @@ class AsyncScientistCloudUploadClient:
     async def get_upload_limits(self) -> dict[str, Any]:
         """How much may be sent."""
         return await self._inner.ask("GET", "/api/upload/limits")
+
+    async def estimate_upload_time(self, source_type: str, file_size_mb: float | None = None) -> dict[str, Any]:
+        """About how long an upload takes: `estimated_seconds`, `estimated_minutes`."""
+        asked = {"source_type": source_type, **({} if file_size_mb is None else {"file_size_mb": file_size_mb})}
+        return await self._inner.ask("GET", "/api/upload/estimate-time", params=asked)
 
     async def health_check(self) -> dict[str, Any]:
         """What works and what does not."""
@@ -262,6 +279,7 @@ class ScientistCloudUploadClient(Face[AsyncScientistCloudUploadClient]):
     list_upload_jobs = blocking(AsyncScientistCloudUploadClient.list_upload_jobs)
     get_supported_sources = blocking(AsyncScientistCloudUploadClient.get_supported_sources)
     get_upload_limits = blocking(AsyncScientistCloudUploadClient.get_upload_limits)
+    estimate_upload_time = blocking(AsyncScientistCloudUploadClient.estimate_upload_time)
     health_check = blocking(AsyncScientistCloudUploadClient.health_check)
     get_api_info = blocking(AsyncScientistCloudUploadClient.get_api_info)
 

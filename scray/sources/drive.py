@@ -260,9 +260,12 @@ class _Answer(transport.Response):
 
 
 def credentials(text: str, settings: Settings) -> Any:
-    """Of a key as JSON, or of the operator's key of that name. SourceDenied where it is none."""
+    """Of a key as JSON, or of the operator's key of that name. SourceDenied where it is none.
+
+    Of a path, as existing clients send it, only the name counts.
+    """
     if not text.lstrip().startswith("{"):
-        name = f"{text.removesuffix('.json')}.json"
+        name = f"{PurePosixPath(text).name.removesuffix('.json')}.json"
         path = settings.storage().auth / KEYS_FOLDER / name
         if not KEY_NAME.fullmatch(name) or not path.is_file():
             raise SourceDenied(f"The operator has no service account {text[:80]!r}.")

@@ -11,6 +11,7 @@ from cluster.state import State
 from scray.client import ScrayClient
 from tests.drive_server import Drive, serving_drive
 from tests.ray_session import stack_in
+from tests.swift_server import BIN, Swift
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "data"
 
@@ -31,7 +32,14 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive, profiles: Path) -> Iterator[State]:
+def endpoint(request: pytest.FixtureRequest) -> str:
+    """The object store of requests that name none."""
+    swift: Swift | None = request.getfixturevalue("swift") if BIN.exists() else None
+    return swift.url if swift else ""
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive, profiles: Path, endpoint: str) -> Iterator[State]:
     quick = {
         "SCRAY_SETTLE_SECONDS": "0.5",
         "SCRAY_LEASE_SECONDS": "6",
@@ -41,6 +49,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive, profiles: Path
         "SCRAY_IMPORT_ROOTS": str(SAMPLES),
         "SCRAY_DRIVE_ENDPOINT": drive.url,
         "SCRAY_S3_PROFILES": str(profiles),
+        "SCRAY_S3_ENDPOINT": endpoint,
         "SCRAY_PUBLISH_URL": "s3://results/lab",
     }
     with stack_in(tmp_path_factory.mktemp("stack") / "data", **quick) as state:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -65,6 +67,8 @@ def test_a_file_is_sent_and_followed(api: Api, scan: Path) -> None:
         found = client.wait_for_completion(result.job_id, timeout=60, poll_interval=0.1)
         assert isinstance(found, JobStatus)
         assert (found.status, found.progress_percentage, found.bytes_total) == ("completed", 100, 1_000_000)
+        assert (result["job_id"], found["status"], found["speed_mbps"]) == (result.job_id, "completed", 0)
+        assert json.loads(json.dumps(result)) == asdict(result)
         assert stored(api, result.job_id) == scan.read_bytes()
         jobs = client.list_upload_jobs(EMAIL, status="completed")
         assert result.job_id in {job["job_id"] for job in jobs["jobs"]}
@@ -132,6 +136,8 @@ def test_the_general_questions(api: Api) -> None:
         assert client.health_check()["database"] == "ok"
         assert "TIFF" in client.get_supported_sources()["sensor_types"]
         assert client.get_upload_limits()["chunk_size_bytes"] == 104_857_600
+        assert client.estimate_upload_time("s3", 10.5)["estimated_seconds"] == 180 + 21
+        assert client.estimate_upload_time("local")["estimated_minutes"] == 1
 
 
 def test_large_files(api: Api, scan: Path) -> None:

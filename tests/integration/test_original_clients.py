@@ -60,6 +60,11 @@ def test_the_general_questions(client: Original) -> None:
     assert "4D_NEXUS" in sources["sensor_types"]
     assert client.ask("GET", "/api/upload/limits", {"chunk_size_bytes"})["chunk_size_bytes"] == CHUNK_BYTES
     assert client.ask("GET", "/api/upload/large/limits", {"chunk_size_bytes"})["chunk_size_bytes"] == CHUNK_BYTES
+    estimate = {"source_type", "estimated_seconds", "estimated_minutes", "file_size_mb"}
+    assert (
+        client.ask("GET", "/api/upload/estimate-time", estimate, params={"source_type": "url"})["file_size_mb"] is None
+    )
+    assert client.session.get(f"{client.base_url}/api/upload/estimate-time").status_code == 422
     assert client.ask("GET", "/health/large-files", {"active_uploads"})["status"] == "healthy"
 
 

@@ -164,7 +164,8 @@ def test_a_key_of_the_operator_is_used_by_name(drive: Drive, tmp_path: Path) -> 
     (tmp_path / "auth/google").mkdir(parents=True)
     (tmp_path / "auth/google/lab.json").write_text(json.dumps(drive.key))
     (tmp_path / "auth/other.json").write_text(json.dumps(drive.key))
-    assert source(drive, id, "lab", visus_datasets=tmp_path).probe().files[0].size == len(CONTENT)
+    for name in ("lab", "lab.json", "/home/ada/keys/lab.json"):
+        assert source(drive, id, name, visus_datasets=tmp_path).probe().files[0].size == len(CONTENT)
     for name in ("../other", "/etc/passwd", "..", "x" * 300):
         with pytest.raises(SourceDenied):
             source(drive, id, name, visus_datasets=tmp_path)
