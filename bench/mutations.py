@@ -130,9 +130,29 @@ def _digits(rng: random.Random, data: bytearray) -> None:
         data[match.start() : match.end()] = rng.choice(WORDS).encode()
 
 
+def _line(rng: random.Random, data: bytearray) -> None:
+    """A line of a text left out, doubled, or in the place of another."""
+    lines = bytes(data).split(b"\n")
+    at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+    rng.choice((lambda: lines.pop(at), lambda: lines.insert(other, lines[at]), lambda: _swap(lines, at, other)))()
+    data[:] = b"\n".join(lines)
+
+
+def _swap(items: list[bytes], one: int, other: int) -> None:
+    items[one], items[other] = items[other], items[one]
+
+
+def _word(rng: random.Random, data: bytearray) -> None:
+    """A word of a text in the place of another, or before it."""
+    found = list(re.finditer(rb"[A-Za-z0-9_.%/]+", bytes(data[:HEAD_BYTES])))
+    if found:
+        one, other = rng.choice(found), rng.choice(found)
+        data[one.start() : one.end() if rng.random() < 0.5 else one.start()] = other[0]
+
+
 DAMAGES: tuple[Damage, ...] = (
     *(_flip, _byte, _number, _number, _number, _nudge, _nudge),
-    *(_cut, _drop, _zero, _repeat, _splice, _grow, _digits),
+    *(_cut, _drop, _zero, _repeat, _splice, _grow, _digits, _line, _word),
 )
 
 

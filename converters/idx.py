@@ -7,6 +7,7 @@ never changed. Headers are parsed, so what leads out of the dataset is refused b
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -186,6 +187,11 @@ def _checked(header: Header, name: str) -> Linked:
             f"{name}: viewers look for {header.filename_template[:80]!r} where they were started, not beside the "
             "header; with repack=true it is written anew."
         )
+    for field, count in Counter(field.name for field in header.fields).items():
+        if "?" in field or count > 1:
+            raise Unsupported(
+                f"{name}: viewers do not find a field {field[:80]!r}; with repack=true it is written anew."
+            )
     samples = header.step_count * header.total_blocks << header.bits_per_block
     sizes = [header.block_bytes(index) for index in range(len(header.fields))]
     return Linked(name, samples * sum(f.sample_bytes for f in header.fields), max(sizes))

@@ -32,6 +32,7 @@ _DTYPES = {word: dtype for dtype, word in _WORDS.items()}
 _SAMPLE = re.compile(r"(?:(\d{1,4})\*)?([a-z]+\d+)(?:\[(\d{1,4})\])?")
 _CODEC = re.compile(r"[A-Za-z0-9_.=-]{1,64}")
 _INTEGER = re.compile(r"[+-]?\d{1,20}")
+_SOUGHT = ("compression", "compressed", "layout", "format", "value", "filter")
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,13 @@ class Field:
             raise BadInput(f"a field of the IDX header needs a name and a type: {text[:80]!r}")
         dtype, components = parse_sample(words[1])
         rest = words[2] if len(words) > 2 else ""
+        _check_words(rest)
         layout = _argument(rest, "default_layout", "layout", "format") or ""
         return cls(
             name=words[0][:1024],
             dtype=dtype,
             components=components,
-            codec=_codec(rest),
+            codec=_codec(text),
             row_major=not (layout == "0" or "hz" in layout),
             default_value=_integer(_argument(rest, "default_value") or "0"),
             minimum=_floats(_argument(rest, "min"), components),
@@ -108,10 +110,14 @@ def parse_fields(text: str) -> tuple[Field, ...]:
     depth = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
+        if depth < 0:
+            break
         if character == "+" and depth == 0:
             parts.append("")
         else:
             parts[-1] += character
+    if depth:
+        raise BadInput(f"the fields of the IDX header have brackets without a partner: {text[:80]!r}")
     lines = [part.strip() for part in parts if part.strip()]
     if not lines:
         raise BadInput("the IDX header names no field")
@@ -165,10 +171,18 @@ def _argument(text: str, *names: str) -> str | None:
     return None
 
 
+def _check_words(text: str) -> None:
+    """Viewers find `layout(` even within a word or an argument; what they would find alone is refused."""
+    for word in _SOUGHT:
+        if text.count(f"{word}(") != len(re.findall(rf"(?:^|[\s)])(?:default_)?{word}\(", text)):
+            raise BadInput(f"a field of the IDX header has {word!r} where only some readers look for it: {text[:80]!r}")
+
+
 def _codec(text: str) -> str:
+    """Of a whole line: to viewers `compressed` says zip even within a name."""
     word = _argument(text, "default_compression", "compression", "compressed")
     if word is None:
-        word = "zip" if "compressed" in text.split() else ""
+        word = "zip" if "compressed" in text else ""
     if word and not _CODEC.fullmatch(word):
         raise BadInput(f"the IDX header names an impossible codec: {word[:80]!r}")
     return word or "raw"

@@ -212,7 +212,9 @@ def _sections(text: str) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         if line.startswith("("):
-            key = line.removeprefix("(").removesuffix(")")  # to the letter: ( box ) is another key to viewers
+            key = line[1:-1]  # to the letter: ( box ) is another key to viewers
+            if not line.endswith(")"):
+                raise BadInput(f"the IDX header has a key without its closing bracket: {line[:80]!r}")
             found[key] = []
         elif key is None:
             raise BadInput("this is not an IDX header: it does not begin with a (key)")
@@ -256,6 +258,8 @@ def _block_sizes(said: dict[str, str], bitmask: str, fields: tuple[Field, ...], 
     """Bits per block and blocks per file, by the rules that readers apply to absent and impossible values."""
     max_level = len(bitmask) - 1
     said_bits, per_file = _one(said, "bitsperblock", 0), _one(said, "blocksperfile", 0)
+    if said_bits < 0:
+        raise TooLarge(f"the IDX header asks for blocks of 2^{said_bits} samples")
     if arco > 0:
         return min(max_level, int(math.log2(max(1, arco // max(f.sample_bytes for f in fields))))), 1
     bits = min(said_bits or 16, max_level)

@@ -238,6 +238,14 @@ def test_where_viewers_would_look_elsewhere_only_repack_will_do(tmp_path: Path) 
     assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
 
 
+@pytest.mark.parametrize("line", ["a?b uint16", "a uint16 default_compression(zip) + a uint16"])
+def test_fields_that_viewers_do_not_find_are_refused(tmp_path: Path, line: str) -> None:
+    made(tmp_path / "in" / "visus.idx")
+    rewritten(tmp_path / "in" / "visus.idx", "a uint16", line)
+    with pytest.raises(Unsupported, match="do not find a field"):
+        convert(job(tmp_path / "in"), tmp_path / "out", Serial())
+
+
 def test_a_header_that_does_not_say_its_time_steps_is_refused(tmp_path: Path) -> None:
     made(tmp_path / "in" / "visus.idx", steps=2)
     rewritten(tmp_path / "in" / "visus.idx", "0 1 %04d/", "* * %04d/")

@@ -146,6 +146,13 @@ def test_arco_decides_the_size_of_blocks() -> None:
     assert (read.bits_per_block, read.blocks_per_file) == (10, 1)
 
 
+def test_arco_does_not_excuse_negative_sizes() -> None:
+    text = header(arco=1024, blocks_per_file=1).format()
+    assert Header.parse(text.replace("(bitsperblock)\n8", "(bitsperblock)\n9")).bits_per_block == 8
+    with pytest.raises(TooLarge):
+        Header.parse(text.replace("(bitsperblock)\n8", "(bitsperblock)\n-1"))
+
+
 def test_a_file_name_starts_at_the_first_of_interleaved_blocks() -> None:
     woven = header(interleave=2)
     assert [woven.position_in_file(b) for b in range(10)] == [0, 0, 1, 1, 2, 2, 3, 3, 0, 0]
@@ -218,6 +225,12 @@ def test_refuses_time_templates_that_make_no_sense(template: str) -> None:
         ("(bitsperblock)\n8", "(bitsperblock)\n-8", TooLarge),
         ("(bitsperblock)\n8", "(bitsperblock)\n8 8", BadInput),
         ("(interleave block)\n0", "(interleave block)\n-2", BadInput),
+        ("(bits)", "(bits", BadInput),
+        ("(filename_template)", "(filename_template\t", BadInput),
+        ("default_layout()", "ddefault_layout(0)", BadInput),
+        ("default_layout()", "note(layout(0))", BadInput),
+        ("default_layout()", "default_layout(hzorder", BadInput),
+        ("default_layout()", "default_layout)(", BadInput),
         ("(version)", "hello", BadInput),
         ("(version)", "<dataset>", Unsupported),
     ],
@@ -265,6 +278,7 @@ def test_guesses_what_old_headers_leave_out() -> None:
 def test_reads_spellings_of_old_fields() -> None:
     assert Field.parse("v 3*float64 compressed(lz4) layout(1)") == Field("v", "<f8", 3, "lz4", True)
     assert Field.parse("compressed_rho int16 default_compression(raw)").codec == "raw"
+    assert Field.parse("compressed_rho int16").codec == "zip"
     assert Field.parse("v uint8[2] min(1) max(2)").maximum == (2.0, 2.0)
     assert Field.parse("v float32 min(nan) max(inf)").minimum is None
     assert Field.parse("v float32 filter(identity)").filter == "identity"
