@@ -11,7 +11,7 @@ from pathlib import Path
 from cluster.nodes import errand
 from converters.mark import Mark
 from converters.prepare import Job
-from converters.sandbox import perform, prepare, unpack
+from converters.sandbox import perform, prepare, sketch, unpack
 from converters.seal import seal
 from scray.manifest import FileDigest
 from scray.spans import Span, hash_spans
@@ -47,4 +47,4 @@ def perform_task(staging: str, task_id: str) -> Mark:
 @errand(num_cpus=1)
 def seal_task(staging: str) -> str:
     """Headers, metadata, preview, manifest; the finished tree."""
-    return str(seal(Path(staging)))
+    return str(seal(Path(staging), sketch))

@@ -61,7 +61,8 @@ def preload() -> list[str]:
 
     import converters.archives
     import converters.prepare
-    import converters.run  # noqa: F401
+    import converters.run
+    import converters.sketch  # noqa: F401
 
     PIL.Image.init()
     return []
@@ -103,6 +104,13 @@ def _perform(request: Answer, pulse: Callable[[], None]) -> str:
     return perform(Path(request["staging"]), request["task"], pulse).task
 
 
+def _sketch(request: Answer, pulse: Callable[[], None]) -> str:
+    from converters.sketch import sketch
+
+    pulse()
+    return base64.b64encode(sketch(Path(request["staging"])) or b"").decode()
+
+
 def _prepare(request: Answer, pulse: Callable[[], None]) -> str:
     from converters.prepare import prepare
 
@@ -123,6 +131,7 @@ def _unpack(request: Answer, pulse: Callable[[], None]) -> str:
 
 REQUESTS: dict[str, Callable[[Answer, Callable[[], None]], str]] = {
     "perform": _perform,
+    "sketch": _sketch,
     "prepare": _prepare,
     "unpack": _unpack,
 }

@@ -14,6 +14,7 @@ from converters.plan import Plan
 from converters.prepare import Job, prepare
 from converters.run import Executor, execute, load_plan
 from converters.seal import seal
+from converters.sketch import sketch
 from scray.errors import BadRequest, ScrayError, TooLarge
 from scray.manifest import FileDigest, digest_file
 from scray.storage import publish_tree, remove_tree
@@ -50,9 +51,9 @@ def convert(
 ) -> Report:
     """Convert `job` into the folder `out`, which appears whole; started again after a kill, it goes on where it was.
 
-    `out` may be absent, empty or a former result, which is then replaced. `sealed` plans in a sealed child; whether
-    tasks are done in one is the executor's choice. Raises what every step raises; a permanent error leaves no staging
-    behind.
+    `out` may be absent, empty or a former result, which is then replaced. `sealed` plans and draws the preview in a
+    sealed child; whether tasks are done in one is the executor's choice. Raises what every step raises; a permanent
+    error leaves no staging behind.
     """
     _check_out(out)
     began = time.perf_counter()
@@ -67,7 +68,7 @@ def convert(
         tally = _Tally(load_plan(staging), watch)
         execute(staging, executor, on_mark=tally.add)
         watch(Progress("sealing", tally.done, tally.total))
-        tree = seal(staging)
+        tree = seal(staging, sandbox.sketch if sealed else sketch)
         _publish(tree, out)
     except (ScrayError, MemoryError) as error:
         if not (isinstance(error, ScrayError) and error.transient):

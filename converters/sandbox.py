@@ -34,7 +34,7 @@ from scray.errors import EmptyInput, Incomplete, ReaderCrashed, ScrayError, Time
 from scray.manifest import FileDigest
 
 SILENCE_SECONDS = 60.0
-ANSWER_BYTES = 1 << 20  # more than any answer has
+ANSWER_BYTES = 2 << 20  # more than any answer has: the largest is a preview
 HANGING_UP_SECONDS = 5.0
 PROBE_BYTES = UNPACK_BYTES = 2 << 30
 WANTED = frozenset({"network", "reach", "memory"})
@@ -230,6 +230,15 @@ def perform(staging: Path, task_id: str) -> Mark:
     if mark is None:
         raise Incomplete(f"The mark of {task_id} vanished.")
     return mark
+
+
+def sketch(staging: Path) -> bytes | None:
+    """`converters.sketch.sketch` in this process's child for the dataset, which is not waited for twice."""
+    plan = load_plan(staging)
+    if not plan.grids and not plan.source.linked:
+        return None
+    request = {"do": "sketch", "staging": str(staging.resolve())}
+    return base64.b64decode(_box_for(staging).call(request, wait_again=False)) or None
 
 
 def _box_for(staging: Path) -> Sandbox:

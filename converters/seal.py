@@ -6,16 +6,14 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from converters.describe import (
     HEADER,
-    colours,
     extremes_of,
-    fill_values,
     finite,
     grid_record,
     header_record,
@@ -26,27 +24,28 @@ from converters.mark import Mark, read_mark
 from converters.mosaic import mosaic_texts
 from converters.own import METADATA, PREVIEW, RUN
 from converters.plan import Plan
-from converters.preview import preview
 from converters.promise import promised_files
+from converters.sketch import sketch
 from scray.errors import Incomplete, ScrayError, VerificationFailed
 from scray.idx import codecs
 from scray.idx.header import Header, field_names
-from scray.idx.reader import Dataset, read_header
+from scray.idx.reader import read_header
 from scray.idx.writer import Written
 from scray.manifest import MANIFEST, UNCOVERED, FileDigest, Manifest, digest_file
 from scray.spans import CHUNK_BYTES
 from scray.storage import fsync_folder, write_atomic
 
+Sketch = Callable[[Path], bytes | None]
 SHOWN = 5  # names in a message
 MAX_TASKS_TOLD = 10_000
 CHECKED = frozenset({"brick", "merge", "check", "map"})  # tasks that read back what they wrote
 
 
-def seal(staging: Path) -> Path:
+def seal(staging: Path, draw: Sketch = sketch) -> Path:
     """Turn the marks of a staging folder into a complete, flushed tree, and return it.
 
-    Raises Incomplete where a mark or a file is not there, VerificationFailed where files are there that no task wrote.
-    May be done again.
+    `draw` makes the preview; that one cannot be made is noted. Raises Incomplete where a mark or a file is not there,
+    VerificationFailed where files are there that no task wrote. May be done again.
     """
     plan = Plan.load(staging)
     marks = _marks(plan, staging)
@@ -58,7 +57,7 @@ def seal(staging: Path) -> Path:
     notes += [f"{file.path} lies beside the input, for 4-D dashboards" for mark in marks for file in mark.beside]
     if not all(mark.verified for mark in marks if plan.task(mark.task).kind in CHECKED):
         notes.append("not verified: the samples on disk were not compared with the source")
-    texts = _texts(plan, tree, headers, notes)
+    texts = _texts(plan, staging, headers, notes, draw)
     for name, text in texts.items():
         write_atomic(tree / name, text)
     write_atomic(tree / MANIFEST, _manifest(plan, marks, tree, written, texts | headers.texts, notes))
@@ -172,29 +171,22 @@ def _link_principal(tree: Path, headers: _Headers) -> None:
 # --- what describes the result -------------------------------------------------------------------
 
 
-def _texts(plan: Plan, tree: Path, headers: _Headers, notes: list[str]) -> dict[str, bytes]:
+def _texts(plan: Plan, staging: Path, headers: _Headers, notes: list[str], draw: Sketch) -> dict[str, bytes]:
     """metadata.json and preview.png; adds to the notes."""
+    tree = staging / "tree"
     records = [grid_record(plan, grid, header) for grid, header in headers.grids]
-    linked = list(_linked(plan, tree, notes))
-    records += [header_record(name, header) for name, header in linked]
+    records += [header_record(name, header) for name, header in _linked(plan, tree, notes)]
     texts: dict[str, bytes] = {}
     try:
-        if headers.grids:
-            grid, header = headers.grids[0]
-            texts[PREVIEW] = _preview(tree / grid.name, header, fill_values(plan, grid), colours(plan, grid))
-        elif linked:
-            name, header = linked[0]
-            texts[PREVIEW] = _preview((tree / name).parent, header, (), ())
+        if shown := draw(staging):
+            texts[PREVIEW] = shown
     except (ScrayError, ArithmeticError, ValueError, MemoryError) as error:
+        if isinstance(error, ScrayError) and error.transient:
+            raise
         notes.append(f"no preview: {error.code if isinstance(error, ScrayError) else type(error).__name__}")
     if PREVIEW not in texts:
         (tree / PREVIEW).unlink(missing_ok=True)
     return texts | {METADATA: metadata_json(plan, records, notes)}
-
-
-def _preview(folder: Path, header: Header, fills: tuple[float, ...], colours: tuple[str, ...]) -> bytes:
-    with Dataset(folder, header) as dataset:
-        return preview(dataset, fills, colours)
 
 
 def _linked(plan: Plan, tree: Path, notes: list[str]) -> Iterator[tuple[str, Header]]:

@@ -86,6 +86,11 @@ def perform(request: Request, pulse: Pulse) -> str:
     return child.REQUESTS[action]({"note": str(staging / "company"), "bytes": 64 << 30}, pulse)
 
 
+def sketch(request: Request, pulse: Pulse) -> str:
+    action = (Path(request["staging"]) / "trap").read_text()
+    return child.REQUESTS[action]({"bytes": 64 << 30}, pulse)
+
+
 def prepare(request: Request, pulse: Pulse) -> str:
     trap = Path(request["parent"]) / "trap"
     if not trap.exists():
@@ -135,6 +140,7 @@ if __name__ == "__main__":
         environment,
         chatter,
         perform,
+        sketch,
         prepare,
         hang_up,
         half_an_answer,

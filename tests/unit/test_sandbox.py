@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,8 @@ from converters import child, confine, prepare, run, sandbox
 from converters.prepare import Job, find_files
 from converters.run import Serial, execute, load_plan
 from converters.sandbox import Sandbox
+from converters.seal import seal
+from converters.sketch import sketch
 from scray.errors import BadInput, ReaderCrashed, ScrayError, StorageError, TimedOut, TooLarge, Unsealed
 from scray.manifest import digest_file
 from tests.trees import tree_digests
@@ -32,6 +35,7 @@ from tests.trees import tree_digests
 pytestmark = pytest.mark.slow  # every test starts processes
 
 MIB = 1 << 20
+DATA = Path(__file__).parent.parent / "data" / "idx"
 
 
 class HostileSandbox(Sandbox):
@@ -203,7 +207,7 @@ def test_without_a_seal_memory_is_bounded_all_the_same(folders: tuple[Path, Path
         made.close()
 
 
-@pytest.mark.parametrize("step", ["prepare", "unpack", "perform", "require"])
+@pytest.mark.parametrize("step", ["prepare", "unpack", "perform", "sketch", "require"])
 def test_every_step_refuses_where_the_seal_is_required_and_missing(
     step: str, stack: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +221,7 @@ def test_every_step_refuses_where_the_seal_is_required_and_missing(
         "prepare": lambda: sandbox.prepare(job, inputs, tmp_path / "staging"),
         "unpack": lambda: sandbox.unpack(replace(job, files=("stack.zip",)), inputs, tmp_path / "staging"),
         "perform": lambda: sandbox.perform(staging, load_plan(staging).tasks[0].id),
+        "sketch": lambda: sandbox.sketch(staging),
         "require": lambda: sandbox.require("required"),
     }
     with pytest.raises(Unsealed):
@@ -285,6 +290,33 @@ def test_probing_that_goes_bad_ends_with_a_code_and_leaves_nothing(
     for pid in _victims(tmp_path / "other"):
         gone(pid)
     assert not [child for child in psutil.Process().children() if "tests.hostile_child" in child.cmdline()]
+
+
+@pytest.mark.parametrize(("act", "code"), [("crash", "reader-crashed"), ("hang", "timed-out"), ("bomb", "too-large")])
+def test_blocks_that_break_the_drawing_of_a_preview_cost_the_preview_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: str, code: str
+) -> None:
+    """Kept IDX: what strangers encoded is decoded by the child, not by whoever seals."""
+    shutil.copytree(DATA / "cat_gray", tmp_path / "in")
+    root, files = find_files([tmp_path / "in"])
+    inputs = tuple(digest_file(root, name) for name in files)
+    staging = sandbox.prepare(Job(root, files, "IDX"), inputs, tmp_path / "staging")
+    execute(staging, Serial(sandbox.perform))
+    whole = sandbox.sketch(staging)
+    assert whole
+    assert whole == sketch(staging)
+    sandbox.end_all()
+    (staging / "trap").write_text(act)
+    monkeypatch.setattr(Sandbox, "program", HostileSandbox.program)
+    monkeypatch.setattr(Sandbox, "silence_seconds", 1.5)
+    tree = seal(staging, sandbox.sketch)
+    assert not (tree / "preview.png").exists()
+    assert f"no preview: {code}" in json.loads((tree / "metadata.json").read_bytes())["notes"]
+    sandbox.end_all()
+    monkeypatch.undo()
+    assert seal(staging, sandbox.sketch) == tree
+    assert (tree / "preview.png").read_bytes() == whole
+    sandbox.end_all()
 
 
 def _victims(staging: Path) -> list[int]:
