@@ -109,6 +109,10 @@ class H5Store:
             steps.extendleft(reversed(_steps(link.path)))
         return Found(name, "/" + "/".join(trail), at)
 
+    def below(self, found: Found, key: str) -> Found:
+        """The object that a hard link of a group is."""
+        return Found(found.file, f"{found.path.rstrip('/')}/{key}", self._open(found.file, found.item, key))
+
     def _open(self, name: str, group: Any, step: str) -> Any:
         """The object of a hard link; samples kept in other files are looked for beside this one."""
         if not isinstance(group, h5py.Group):

@@ -101,7 +101,8 @@ def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str
         link = node.found.item.get(key, getlink=True)
         if isinstance(link, h5py.SoftLink):
             return []  # what it leads to is met on its own path
-        found = store.find(node.found.file, f"{node.found.path}/{key}")
+        hard = isinstance(link, h5py.HardLink)
+        found = store.below(node.found, key) if hard else store.find(node.found.file, f"{node.found.path}/{key}")
         if found.identity in seen:
             return []
     except ScrayError as error:

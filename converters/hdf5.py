@@ -297,7 +297,7 @@ class H5Reader(Reader):
         selection = at[:outer] if self._item.shape else ()
         with reading(name, "HDF5"):
             if self._plain:
-                stored = np.empty(shape, self._item.dtype.newbyteorder("<"))
+                stored = np.zeros(shape, self._item.dtype.newbyteorder("<"))  # HDF5 may leave unwritten samples alone
                 self._item.read_direct(stored.reshape(self._item.shape and shape), selection)
                 return take(stored, self._part)
             item, part = self._item, self._part

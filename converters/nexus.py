@@ -17,13 +17,12 @@ from converters.h5walk import Node, Tree, attribute, text, texts, walk
 from converters.hdf5 import joined, named, paths_of, principal, source_of
 from converters.joined import JoinedReader
 from converters.jsonsafe import json_array, json_safe
-from converters.nxsignals import auxiliaries, axes_of, detectors, signals
+from converters.nxsignals import auxiliaries, axes_of, detectors, marked, signals
 from converters.volume import Reader, Source, Volume
 from scray.errors import BadParameter, ScrayError
 
 ROLES = ("volume", "presample", "postsample", "Xs", "Ys")
 MAX_COORDINATE = 100_000
-MAX_CHILDREN = 1000
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
@@ -97,16 +96,14 @@ def _coordinates(store: H5Store, name: str, path: str, tree: Tree) -> dict[str, 
     group = next((g for g in tree.groups if g.path.rstrip("/") == parent), None)
     names = texts(attribute(group.found.item, "axes")) if group else []
     names = names or texts(attribute(store.find(name, path).item, "axes"))
-    names = names or (_numbered_axes(group) if group else [])
+    names = names or (_numbered_axes(store, group) if group else [])
     return {key: _values(store, name, f"{parent}/{key}") for key in names if key not in ("", ".")}
 
 
-def _numbered_axes(group: Node) -> list[str]:
+def _numbered_axes(store: H5Store, group: Node) -> list[str]:
     """The datasets marked axis=1, axis=2, …, as files before 2014 do it."""
-    children = group.found.item
-    keys = [key for key in sorted(children, key=str)[:MAX_CHILDREN] if children.get(key, getclass=True) is h5py.Dataset]
-    marked = [(number, key) for key in keys if (number := text(attribute(children[key], "axis"))).isdigit()]
-    return [key for _, key in sorted(marked, key=lambda pair: int(pair[0]))]
+    numbered = [(int(number), key) for key, number in marked(store, group, "axis").items() if number.isdecimal()]
+    return [key for _, key in sorted(numbered, key=lambda pair: pair[0])]
 
 
 def _values(store: H5Store, name: str, path: str) -> Any:

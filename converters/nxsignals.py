@@ -14,6 +14,7 @@ from scray.errors import ScrayError
 
 NEARLY_AS_LARGE = 16
 MAX_STEPS = 16
+MAX_CHILDREN = 1000
 MAX_AUXILIARIES = 1000
 
 
@@ -108,15 +109,20 @@ def _signal(store: H5Store, tree: Tree, group: Node) -> Node | None:
 
 def _classic_signals(store: H5Store, group: Node) -> list[str]:
     """The datasets marked signal=1, as files before 2014 do it."""
-    marked = []
-    for key in sorted(group.found.item, key=str)[:1000]:
+    return [key for key, value in marked(store, group, "signal").items() if value == "1"]
+
+
+def marked(store: H5Store, group: Node, name: str) -> dict[str, str]:
+    """The children of a group that have this attribute, and its text; links that lead nowhere are passed over."""
+    found = {}
+    for key in sorted(group.found.item, key=str)[:MAX_CHILDREN]:
         try:
-            found = store.find(group.found.file, f"{group.found.path}/{key}")
+            item = store.find(group.found.file, f"{group.found.path}/{key}").item
         except ScrayError:
             continue
-        if text(attribute(found.item, "signal")) == "1":
-            marked.append(key)
-    return marked
+        if value := text(attribute(item, name)):
+            found[key] = value
+    return found
 
 
 def _at(store: H5Store, tree: Tree, group: Node, key: str) -> Node | None:

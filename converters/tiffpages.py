@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from converters.fax import FAX, proven
 from converters.jpegfile import decode_whole, parse_jpeg
+from converters.lerc import LERC, PARAMETERS, decode_lerc
 from converters.volume import Box
 from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
 
@@ -147,6 +148,9 @@ class Pages:
         if self.keyframe.compression in FAX:
             return self._fax(page, data, index)
         what = f"Strip or tile {index} of {self.name}"
+        if self.keyframe.compression == LERC:
+            packed = self.keyframe.tags[PARAMETERS].value[1] if PARAMETERS in self.keyframe.tags else 0
+            return decode_lerc(data, packed, self.shaped[4], page.parent.byteorder, what)[np.newaxis]
         if self.keyframe.compression in _JPEG_XR:
             return _unmoved(data, decode, what)
         if self.keyframe.compression not in JPEG_CODES or self.keyframe.jpegheader:

@@ -750,6 +750,18 @@ def huge_and_hardly_written(folder: Path) -> Expected:
     return "too-large"
 
 
+def test_samples_that_were_never_written_are_not_what_lies_in_memory(tmp_path: Path) -> None:
+    shape = (50, 60)
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5(tmp_path) as file:
+        h5py.h5d.create(file.id, b"data", h5py.h5t.STD_I32LE, h5py.h5s.create_simple(shape), properties)
+    source = registry.probe("HDF5", tmp_path, ("a.h5",), {})
+    with registry.open_volume(tmp_path, source.volumes[0]) as reader:
+        [np.full(shape, 7, "<i4") for _ in range(100)]  # and given back
+        assert not reader.read(0, ((0, 50), (0, 60))).any()
+
+
 @pytest.mark.parametrize("quirk", quirk, ids=str)
 def test_exact_or_refused(quirk: Quirk, tmp_path: Path) -> None:
     expected = quirk.build(tmp_path)

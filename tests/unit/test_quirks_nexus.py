@@ -351,6 +351,16 @@ def test_coordinates_of_every_age(tmp_path: Path) -> None:
     assert axes["/entry/old/v"]["y"]["values"] == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_coordinates_beside_links_that_lead_nowhere(tmp_path: Path) -> None:
+    with h5(tmp_path, "a.nxs") as file:
+        data = group(group(file, "entry", "NXentry"), "old", "NXdata", signal="v")
+        data["v"] = cube()
+        data["z"] = np.arange(float(CUBE[0]))
+        data["z"].attrs["axis"] = 1
+        data["gone"], data["away"] = h5py.SoftLink("/nowhere"), h5py.ExternalLink("away.h5", "/x")
+    assert list(probe(tmp_path).metadata["nexus"]["axes"]["/entry/old/v"]) == ["z"]
+
+
 def test_the_ratio_of_intensities() -> None:
     before = np.array([[1, 2], [0, np.nan]])
     behind = np.array([[2.0, 1.0], [0.0, 1.0]])
