@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
@@ -14,12 +14,14 @@ from starlette.concurrency import run_in_threadpool
 from api import about, datasets, files, health, imports, jobs, large, logs, metrics, overview, problems, tus, uploads
 from api.backend import Backend
 from api.guard import LOOPBACK_NAMES, Guard, host_name
+from api.joining import join_left
 from api.landing import sweep, take_over_silent
 from api.sessions import reap
 from scray.settings import Settings
 
 log = logging.getLogger(__name__)
 BEATS_PER_LEASE = 6
+Acts = tuple[Callable[[Backend], object], ...]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -28,13 +30,13 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.backend = await run_in_threadpool(Backend.open, settings)
-        beating = asyncio.create_task(_beat(app.state.backend))
+        beats = [asyncio.create_task(_beat(app.state.backend, acts)) for acts in ACTS]
         try:
             yield
         finally:
-            beating.cancel()
-            with suppress(asyncio.CancelledError):
-                await beating
+            for beat in beats:
+                beat.cancel()
+            await asyncio.gather(*beats, return_exceptions=True)
             app.state.backend.close()
 
     app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
@@ -65,11 +67,11 @@ def _hosts(settings: Settings) -> set[str]:
     return {*LOOPBACK_NAMES, settings.api_host, *settings.allowed_hosts, *([deployed] if deployed else [])}
 
 
-async def _beat(backend: Backend) -> None:
-    """Say that this process is there, and bring to an end what processes that are gone have left."""
+async def _beat(backend: Backend, acts: Acts) -> None:
+    """Do these again and again."""
     period = backend.settings.lease_seconds / BEATS_PER_LEASE
     while True:
-        for act in (_say_so, take_over_silent, reap, sweep):
+        for act in acts:
             try:
                 await run_in_threadpool(act, backend)
             except Exception as error:  # the database may be away for a while; the next beat tries again
@@ -79,3 +81,7 @@ async def _beat(backend: Backend) -> None:
 
 def _say_so(backend: Backend) -> None:
     backend.uploads.beat(backend.active)
+
+
+# Say that this process is there, and bring to an end what processes that are gone have left; what may take long, apart.
+ACTS: tuple[Acts, ...] = ((_say_so, take_over_silent, reap, sweep), (join_left,))

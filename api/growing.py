@@ -11,6 +11,7 @@ from typing import Any
 
 from api.backend import Backend
 from api.chunks import lock_range, write_all
+from api.room import check_quota, check_room
 from scray.database import Document
 from scray.errors import BadRequest, BodyTooLarge, Conflict, DigestMismatch, NotFound, SessionExpired
 from scray.sessions import BY_OFFSET
@@ -29,13 +30,22 @@ class Growth:
     """
 
     def __init__(
-        self, backend: Backend, upload_id: str, offset: int, length: int | None, *, checksum: str = ""
+        self,
+        backend: Backend,
+        upload_id: str,
+        offset: int,
+        length: int | None,
+        *,
+        total_bytes: int | None = None,
+        checksum: str = "",
     ) -> None:
+        """`length` is that of the body, `total_bytes` that of the file where it is told only now, each if known."""
         self._backend = backend
         self._checksum = _Checksum(checksum) if checksum else None
         self._fd = -1
         self._take(upload_id)
         try:
+            self._declare(offset, total_bytes)
             self._check(offset, length)
         except BaseException:
             self.release()
@@ -56,22 +66,56 @@ class Growth:
             self.release()
             raise
 
+    def _declare(self, offset: int, total_bytes: int | None) -> None:
+        """Take note of a length that was left open. Raises what refuses it; it cannot be changed."""
+        known = self.record["expected_bytes"]
+        if total_bytes is None or total_bytes == known:
+            return
+        if known is not None or total_bytes < max(offset, 1):
+            raise BadRequest(f"The upload cannot have {total_bytes} bytes: {known or offset} are known.")
+        check_room(total_bytes - offset, self._backend)
+        check_quota(self.record["user"], total_bytes, self._backend, self.record["_id"])
+        self._backend.sessions.note(self.record["_id"], {"expected_bytes": total_bytes})
+        self.record["expected_bytes"] = total_bytes
+
     def _check(self, offset: int, length: int | None) -> None:
         if offset != self.record["received_bytes"]:
             raise Conflict(f"The upload is at byte {self.record['received_bytes']}, not at byte {offset}.")
-        if offset + (length or 0) > self.record["expected_bytes"]:
-            raise BodyTooLarge(f"Only {self.record['expected_bytes'] - offset} bytes are missing.")
+        if self.record["expected_bytes"] is None:
+            check_room(length or 0, self._backend)
+            check_quota(self.record["user"], offset + (length or 0), self._backend, self.record["_id"])
+        if offset + (length or 0) > self._limit:
+            raise BodyTooLarge(f"Only {self._limit - offset} bytes are missing.")
         os.ftruncate(self._fd, offset)
 
+    @property
+    def _limit(self) -> int:
+        """How long the file may become."""
+        expected: int | None = self.record["expected_bytes"]
+        return self._backend.settings.max_bytes if expected is None else expected
+
     def write(self, data: bytes) -> None:
-        if self.offset + len(data) > self.record["expected_bytes"]:
-            raise BodyTooLarge(f"More came than the {self.record['expected_bytes']} bytes that were announced.")
+        if self.offset + len(data) > self._limit:
+            raise BodyTooLarge(f"More came than the {self._limit} bytes that were announced.")
         if self._checksum:
             self._checksum.update(data)
         write_all(self._fd, data, self.offset)
         self.offset += len(data)
         if self.offset - self._synced >= SYNC_BYTES and not (self._checksum or self.whole):
             self._sync()
+
+    def take_from(self, path: Path, start: int, size_bytes: int) -> None:
+        """Add so many bytes of another file, which are flushed when this returns."""
+        with path.open("rb") as source:
+            while size_bytes:
+                asked = min(size_bytes, SYNC_BYTES)
+                count = os.copy_file_range(source.fileno(), self._fd, asked, start, self.offset)
+                if not count:
+                    raise Conflict(f"{path.stem} is shorter than it was.")
+                self.offset, start, size_bytes = self.offset + count, start + count, size_bytes - count
+                if self.offset - self._synced >= SYNC_BYTES:
+                    self._sync()
+        self._sync()
 
     def finish(self) -> None:
         """The body is over. Raises DigestMismatch, and nothing of it is kept."""
@@ -104,20 +148,6 @@ def open_record(backend: Backend, upload_id: str) -> Document:
     if record["cancel"] or record["state"] in {"cancelled", "failed"}:
         raise NotFound("Upload session not found")
     return record
-
-
-def join(backend: Backend, records: list[Document], path: Path) -> None:
-    """Write the files of finished partial uploads one after another into the empty file `path`, flushed."""
-    with path.open("wb") as target:
-        for record in records:
-            with backend.part(record["_id"]).open("rb") as source:
-                left = record["expected_bytes"]
-                while left:
-                    count = os.copy_file_range(source.fileno(), target.fileno(), left)
-                    if not count:
-                        raise Conflict(f"The partial upload {record['_id']} is shorter than it was.")
-                    left -= count
-        os.fdatasync(target.fileno())
 
 
 class _Checksum:

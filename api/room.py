@@ -31,12 +31,12 @@ def check_room(size_bytes: int, backend: Backend) -> None:
         )
 
 
-def check_quota(user: str, size_bytes: int, backend: Backend) -> None:
-    """Raises QuotaExceeded. A file of unknown size counts as nothing until it is there."""
+def check_quota(user: str, size_bytes: int, backend: Backend, upload_id: str = "") -> None:
+    """Raises QuotaExceeded. A file of unknown size counts with what is there of it; `upload_id` is not counted."""
     settings = backend.settings
     if not (settings.quota_bytes or settings.quota_uploads):
         return
-    count, coming = backend.sessions.open_of(user)
+    count, coming = backend.sessions.open_of(user, upload_id)
     if settings.quota_uploads and count >= settings.quota_uploads:
         raise QuotaExceeded(f"{user} is sending {count} files already; no more are allowed at a time.")
     stored = backend.sessions.stored_bytes(user)

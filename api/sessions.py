@@ -104,19 +104,19 @@ def enrol_session(
     upload_id: str,
     fields: UploadFields,
     filename: str,
-    size_bytes: int,
+    size_bytes: int | None,
     session: Mapping[str, Any],
     counted_bytes: int = 0,
 ) -> Enrolment:
     """The file first, so that a record is never without one; a file without a record is swept away.
 
-    `counted_bytes` of it are in the user's quota already.
+    A `size_bytes` of None is not known yet; `counted_bytes` of it are in the user's quota already.
     """
     _check_free(backend, fields, filename)
-    check_quota(fields.user_email, size_bytes - counted_bytes, backend)
+    check_quota(fields.user_email, (size_bytes or 0) - counted_bytes, backend)
     part = backend.part(upload_id)
     try:
-        make_part(part, size_bytes if session["session"] == BY_CHUNKS else 0)
+        make_part(part, size_bytes or 0 if session["session"] == BY_CHUNKS else 0)
         enrolment = enrol(backend, upload_id, fields, filename, size_bytes, session)
     except OSError as error:
         part.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Resumable uploads by the protocol tus 1.0.0 (https://tus.io/protocols/resumable-upload), for any of its clients.
 
-Core, creation, creation-with-upload, checksum, termination, expiration and concatenation. The keys of
-`Upload-Metadata` are `filename` and the fields of the upload form; the last part of an upload's address is its job.
+With all its extensions but concatenation-unfinished. The keys of `Upload-Metadata` are `filename` and the fields of the
+upload form; the last part of an upload's address is its job.
 """
 
 from __future__ import annotations
@@ -16,40 +16,43 @@ from typing import Any
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
 from api.arrival import as_ours
 from api.backend import Backend
 from api.body import Body
 from api.fields import UploadFields, read_email
-from api.growing import Growth, join, open_record
+from api.growing import Growth, open_record
+from api.joining import claim, join
 from api.problems import problem, problem_of
 from api.room import check_quota, check_room
-from api.sessions import cancel, end, enrol_session, new_id, settle
+from api.sessions import cancel, enrol_session, new_id, settle
 from api.state import BackendOf
 from scray.database import Document
 from scray.errors import (
     BadRequest,
     BodyTooLarge,
-    Cancelled,
     ChunkBusy,
     DigestMismatch,
     EmptyInput,
+    Forbidden,
     InvalidField,
     ScrayError,
 )
 from scray.sessions import BY_OFFSET
-from scray.uploads import CANCELLED
 
 PLACE = "/api/upload/tus"
 VERSION = "1.0.0"
-EXTENSIONS = "creation,creation-with-upload,checksum,termination,expiration,concatenation"
+EXTENSIONS = "creation,creation-defer-length,creation-with-upload,checksum,termination,expiration,concatenation"
 BODY_TYPE = "application/offset+octet-stream"
 METADATA_BYTES = 16_384
 MOST_PARTS = 1000
+JOIN_SECONDS = 10.0  # after that the answer does not wait for the parts to be put together
 EXPOSED = (
     "Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm",
-    "Upload-Offset", "Upload-Length", "Upload-Metadata", "Upload-Expires", "Upload-Concat", "Retry-After",
+    "Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Expires",
+    "Upload-Concat", "Retry-After",
 )  # fmt: skip
 # what the protocol calls these, where it has a number of its own
 STATUS_OF: Mapping[type[ScrayError], int] = {ChunkBusy: 423, DigestMismatch: 460}
@@ -98,23 +101,26 @@ async def create(request: Request, backend: BackendOf) -> Response:
     concat = request.headers.get("upload-concat", "")
     if concat.startswith("final;"):
         record = await run_in_threadpool(_join, backend, metadata, concat)
-    else:
-        length = _number(request, "upload-length")
-        record = await run_in_threadpool(_begin, backend, metadata, length, partial=concat == "partial")
-        if request.headers.get("content-type") == BODY_TYPE:
-            record = await _grow(request, backend, record["_id"], 0)
-    headers = {"Location": f"{PLACE}/{record['_id']}", "Upload-Offset": str(record["received_bytes"])}
-    return Response(status_code=201, headers={**headers, **_expiry(record)})
+        joining = asyncio.ensure_future(run_in_threadpool(join, backend, record["_id"]))
+        await asyncio.wait({joining}, timeout=JOIN_SECONDS)
+        record = await run_in_threadpool(backend.sessions.get, record["_id"], BY_OFFSET)
+        return _created(record, BackgroundTask(asyncio.wait, {joining}))
+    length = None if _is_deferred(request) else _number(request, "upload-length")
+    record = await run_in_threadpool(_begin, backend, metadata, length, concat)
+    if request.headers.get("content-type") == BODY_TYPE:
+        record = await _grow(request, backend, record["_id"], 0)
+    return _created(record)
 
 
 @router.head("/{upload_id}")
 def offset_of(upload_id: str, backend: BackendOf) -> Response:
     """How many bytes of an upload are here for good."""
     record = open_record(backend, upload_id)
-    numbers = {"Upload-Offset": str(record["received_bytes"]), "Upload-Length": str(record["expected_bytes"])}
-    texts = {"Upload-Metadata": record["tus_metadata"], "Upload-Concat": record["concat"]}
+    length = record["expected_bytes"]
+    total = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+    texts = {"Upload-Metadata": record["tus_metadata"], "Upload-Concat": record["concat"], **_offset(record)}
     known = {name: text for name, text in texts.items() if text}
-    return Response(headers={"Cache-Control": "no-store", **numbers, **known, **_expiry(record)})
+    return Response(headers={"Cache-Control": "no-store", **total, **known, **_expiry(record)})
 
 
 @router.patch("/{upload_id}", status_code=204)
@@ -122,7 +128,8 @@ async def append(upload_id: str, request: Request, backend: BackendOf) -> Respon
     """Add bytes where the upload is; the last ones send its dataset on its way."""
     if request.headers.get("content-type") != BODY_TYPE:
         raise HTTPException(415, f"The bytes of a tus upload come as '{BODY_TYPE}'.")
-    record = await _grow(request, backend, upload_id, _number(request, "upload-offset"))
+    total = _number(request, "upload-length") if "upload-length" in request.headers else None
+    record = await _grow(request, backend, upload_id, _number(request, "upload-offset"), total)
     return Response(status_code=204, headers={"Upload-Offset": str(record["received_bytes"]), **_expiry(record)})
 
 
@@ -136,11 +143,13 @@ def terminate(upload_id: str, backend: BackendOf) -> Response:
 # --- the bytes -----------------------------------------------------------------------------------------
 
 
-async def _grow(request: Request, backend: Backend, upload_id: str, offset: int) -> Document:
+async def _grow(
+    request: Request, backend: Backend, upload_id: str, offset: int, total_bytes: int | None = None
+) -> Document:
     """The record after the body of this request."""
     body = Body(request)
-    checksum = request.headers.get("upload-checksum", "")
-    growth = await run_in_threadpool(lambda: Growth(backend, upload_id, offset, body.length, checksum=checksum))
+    promises = {"total_bytes": total_bytes, "checksum": request.headers.get("upload-checksum", "")}
+    growth = await run_in_threadpool(_opened, backend, upload_id, offset, body.length, promises)
     growth.whole = body.is_promised
     try:
         await body.pour(growth.write)
@@ -155,6 +164,12 @@ async def _grow(request: Request, backend: Backend, upload_id: str, offset: int)
     return await run_in_threadpool(_settle, backend, upload_id)
 
 
+def _opened(backend: Backend, upload_id: str, offset: int, length: int | None, promises: Mapping[str, Any]) -> Growth:
+    if open_record(backend, upload_id).get("parts"):
+        raise Forbidden("This upload is made of partial ones; nothing can be added to it.")
+    return Growth(backend, upload_id, offset, length, **promises)
+
+
 def _settle(backend: Backend, upload_id: str) -> Document:
     record = backend.sessions.get(upload_id, BY_OFFSET)
     if record["full"] and not record["partial"]:
@@ -163,20 +178,21 @@ def _settle(backend: Backend, upload_id: str) -> Document:
 
 
 def _begin(
-    backend: Backend, metadata: Mapping[str, str], length: int, *, partial: bool, parts: Sequence[Document] = ()
+    backend: Backend, metadata: Mapping[str, str], length: int | None, concat: str, parts: Sequence[Document] = ()
 ) -> Document:
     """A new upload, whose dataset is there when this returns; a partial one has none. Its bytes are those of `parts`,
-    if there are any, which count in their user's quota already.
+    if there are any, which count in their user's quota already. A `length` of None is told later.
     """
-    check_room(length, backend)
-    if not length:
+    check_room(length or 0, backend)
+    if length == 0:
         raise EmptyInput("The file is empty; nothing was stored.")
-    upload_id = new_id("tus_upload")
-    concat = "partial" if partial else ""
-    fields = {"partial": partial, "full": False, "concat": concat, "tus_metadata": metadata.get("", "")}
-    session = backend.sessions.begun(BY_OFFSET, fields)
+    upload_id, partial = new_id("tus_upload"), concat == "partial"
+    session = backend.sessions.begun(BY_OFFSET, {
+        "partial": partial, "full": False, "concat": concat, "tus_metadata": metadata.get("", ""),
+        "parts": [[part["_id"], part["expected_bytes"]] for part in parts],
+    })  # fmt: skip
     if partial:
-        user = _user_of_part(backend, metadata, length)
+        user = _user_of_part(backend, metadata, length or 0)
         backend.part(upload_id).touch(exist_ok=False)
         nowhere = {"dataset_uuid": "", "user": user, "filename": "", "path": "", "settle_seconds": 0.0}
         backend.uploads.open(upload_id, {**nowhere, "expected_bytes": length, **session}, lasting=True)
@@ -204,21 +220,16 @@ def _user_of_part(backend: Backend, metadata: Mapping[str, str], length: int) ->
 
 
 def _join(backend: Backend, metadata: Mapping[str, str], concat: str) -> Document:
-    """One upload from the bytes of partial ones, which go."""
+    """One upload that will have the bytes of partial ones, which go."""
     ids = [address.rstrip("/").rpartition("/")[2] for address in concat.removeprefix("final;").split()]
     if not 0 < len(ids) <= MOST_PARTS or len(set(ids)) < len(ids):
         raise BadRequest(f"Upload-Concat: name 1 to {MOST_PARTS} partial uploads, each once.")
     parts = [open_record(backend, upload_id) for upload_id in ids]
     if not all(part["partial"] and part["full"] for part in parts):
         raise BadRequest("Only finished partial uploads can be put together.")
-    length = sum(part["expected_bytes"] for part in parts)
-    record = _begin(backend, metadata, length, partial=False, parts=parts)
-    backend.sessions.note(record["_id"], {"concat": concat})
-    join(backend, parts, backend.part(record["_id"]))
-    backend.sessions.advance(record, record["expected_bytes"])
-    for part in parts:
-        end(backend, part, Cancelled("It is part of another upload now."), CANCELLED)
-    return _settle(backend, record["_id"])
+    record = _begin(backend, metadata, sum(part["expected_bytes"] for part in parts), concat, parts)
+    claim(backend, record)
+    return record
 
 
 # --- headers -------------------------------------------------------------------------------------------
@@ -236,6 +247,25 @@ def read_metadata(header: str) -> dict[str, str]:
         except ValueError as error:
             raise BadRequest(f"Upload-Metadata: the value of {key[:40]!r} is not UTF-8 in base64.") from error
     return found
+
+
+def _is_deferred(request: Request) -> bool:
+    """Whether the length is to be told later. Raises BadRequest."""
+    text = request.headers.get("upload-defer-length")
+    if text not in {None, "1"} or (text and "upload-length" in request.headers):
+        raise BadRequest("Send Upload-Length, or 'Upload-Defer-Length: 1', not both.")
+    return text is not None
+
+
+def _created(record: Document, after: BackgroundTask | None = None) -> Response:
+    headers = {"Location": f"{PLACE}/{record['_id']}", **_offset(record), **_expiry(record)}
+    return Response(status_code=201, headers=headers, background=after)
+
+
+def _offset(record: Document) -> dict[str, str]:
+    """Where an upload is; of one made of partial ones that is told once it is whole."""
+    tells = record["full"] or not record.get("parts")
+    return {"Upload-Offset": str(record["received_bytes"])} if tells else {}
 
 
 def _number(request: Request, name: str) -> int:

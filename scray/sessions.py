@@ -126,6 +126,20 @@ class Sessions:
         """Files that are whole, and were not placed: whoever received the last byte may have died."""
         return list(self._uploads.find({"session": BY_OFFSET, "state": RECEIVING, "full": True, "partial": False}))
 
+    @steady
+    def claim(self, part_id: str, upload_id: str) -> bool:
+        """A finished partial upload becomes part of this one. False: it is part of another, or over."""
+        expires = server_time(self._database) + self.keep
+        free = {"_id": part_id, "$or": [{"state": RECEIVING, "joins": None}, {"joins": upload_id}]}
+        values = {"joins": upload_id, "open": False, "expires_at": expires}
+        return self._uploads.update_one(free, {"$set": values}).matched_count == 1
+
+    @steady
+    def in_parts(self) -> list[Document]:
+        """Uploads whose parts are still to be put together."""
+        parted = {"parts": {"$exists": True, "$ne": []}, "full": False, "cancel": False}
+        return list(self._uploads.find({"session": BY_OFFSET, "state": RECEIVING, **parted}))
+
     # --- the end -----------------------------------------------------------------------------------------
 
     @steady
@@ -191,10 +205,11 @@ class Sessions:
         return sum(max(0, (row.get("expected_bytes") or 0) - row.get("received_bytes", 0)) for row in rows)
 
     @steady
-    def open_of(self, user: str) -> tuple[int, int]:
-        """How many files a user is sending, and their bytes."""
-        rows = list(self._uploads.find({"user": user, "open": True}, {"expected_bytes": 1}))
-        return len(rows), sum(row.get("expected_bytes") or 0 for row in rows)
+    def open_of(self, user: str, but: str = "") -> tuple[int, int]:
+        """How many files a user is sending, `but` one, and their bytes: those that are here where no more is known."""
+        asked = {"user": user, "open": True, "_id": {"$ne": but}}
+        rows = list(self._uploads.find(asked, {"expected_bytes": 1, "received_bytes": 1}))
+        return len(rows), sum(row.get("expected_bytes") or row.get("received_bytes", 0) for row in rows)
 
     @steady
     def stored_bytes(self, user: str) -> int:
@@ -225,7 +240,7 @@ class Sessions:
 
     @steady
     def note(self, upload_id: str, values: Mapping[str, Any]) -> None:
-        """What a check has found: `checked_pages`, `checked`, `whole`."""
+        """What was found out: `checked_pages`, `checked`, `whole`; or said late: `expected_bytes`."""
         self._uploads.update_one({"_id": upload_id}, {"$set": dict(values)})
 
     @steady

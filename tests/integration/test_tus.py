@@ -119,7 +119,8 @@ def test_what_the_service_can_do(api: Api) -> None:
     assert reply.status_code == 204
     assert reply.headers["tus-version"] == "1.0.0"
     assert set(reply.headers["tus-extension"].split(",")) == {
-        "creation", "creation-with-upload", "checksum", "termination", "expiration", "concatenation",
+        "creation", "creation-defer-length", "creation-with-upload", "checksum", "termination", "expiration",
+        "concatenation",
     }  # fmt: skip
     assert reply.headers["tus-checksum-algorithm"] == "sha1,sha256"
     assert int(reply.headers["tus-max-size"]) > 1 << 40
@@ -236,13 +237,123 @@ def test_concatenation(api: Api) -> None:
     assert api.http.head(urls[0], headers=TUS).headers["upload-concat"] == "partial"
     reply = api.http.post(PLACE, headers={**TUS, "Upload-Metadata": metadata(), **concat})
     assert reply.status_code == 201, reply.text
+    final = joined(api, reply.headers["location"])
     assert stored(api, reply.headers["location"]) == CONTENT
-    final = api.http.head(reply.headers["location"], headers=TUS)
+    assert patch(api, reply.headers["location"], len(CONTENT), b"").status_code == 403
     assert (final.headers["upload-concat"], final.headers["upload-length"]) == (
         concat["Upload-Concat"],
         str(len(CONTENT)),
     )
     assert not any(part_of(api, url).exists() for url in urls)
+
+
+def joined(api: Api, url: str) -> httpx.Response:
+    """The answer about an upload of parts once it is put together, which its offset says."""
+
+    def look() -> httpx.Response | None:
+        reply = api.http.head(url, headers=TUS)
+        assert reply.status_code == 200
+        return reply if "upload-offset" in reply.headers else None
+
+    found = until(look, what="the whole")
+    until(lambda: record_of(api, url)["state"] == "stored", what="its place")
+    assert found is not None
+    return found
+
+
+def finished_parts(api: Api, *parts: bytes) -> list[str]:
+    urls = [begun(api, len(part), **{"Upload-Concat": "partial"}) for part in parts]
+    for url, part in zip(urls, parts, strict=True):
+        assert patch(api, url, 0, part).status_code == 204
+    return urls
+
+
+def test_a_join_whose_server_died_is_taken_up_where_it_was(mongo_url: str, database: Mongo, tmp_path: Path) -> None:
+    parts = [CONTENT[:3_000_000], CONTENT[3_000_000:5_000_000], CONTENT[5_000_000:]]
+    with serving(mongo_url, database, tmp_path) as api:
+        urls = finished_parts(api, *parts)
+        final = begun(api)
+        part_of(api, final).write_bytes(parts[0] + b"not flushed")
+        names = [url.rpartition("/")[2] for url in urls]
+        pairs = [[name, len(part)] for name, part in zip(names, parts, strict=True)]
+        values = {"parts": pairs, "received_bytes": len(parts[0])}
+        database.uploads.update_one({"_id": final.rpartition("/")[2]}, {"$set": values})
+        part_of(api, urls[0]).unlink()
+        assert "upload-offset" not in api.http.head(final, headers=TUS).headers
+        assert patch(api, final, len(parts[0]), b"1").status_code == 403
+    with serving(mongo_url, database, tmp_path, SCRAY_LEASE_SECONDS="1") as api:
+        joined(api, final)
+        assert stored(api, final) == CONTENT
+        assert api.row(record_of(api, final)["dataset_uuid"])["status"] == "conversion queued"
+        assert not any(part_of(api, url).exists() for url in urls)
+
+
+def test_a_part_belongs_to_one_upload(api: Api) -> None:
+    one, other = finished_parts(api, b"1" * 10, b"2" * 20)
+    database = api.database.uploads
+    database.update_one({"_id": other.rpartition("/")[2]}, {"$set": {"joins": "another"}})
+    rows = {row["uuid"] for row in api.rows()}
+    reply = api.http.post(
+        PLACE, headers={**TUS, "Upload-Metadata": metadata(), "Upload-Concat": f"final;{one} {other}"}
+    )
+    assert (reply.status_code, reply.json()["code"]) == (409, "conflict")
+    [new] = [row for row in api.rows() if row["uuid"] not in rows]
+    assert new["status"] == "upload error"
+
+
+def test_a_part_that_is_gone_ends_the_upload(mongo_url: str, database: Mongo, tmp_path: Path) -> None:
+    with serving(mongo_url, database, tmp_path, SCRAY_LEASE_SECONDS="1") as api:
+        [url] = finished_parts(api, b"1" * 10)
+        part_of(api, url).unlink()
+        final = {**TUS, "Upload-Metadata": metadata(), "Upload-Concat": f"final;{url}"}
+        place = api.http.post(PLACE, headers=final).headers["location"]
+        job = until(lambda: failed_job(api, place), what="the end of the upload")
+        assert job["error_code"] == "upload-broken"
+
+
+def failed_job(api: Api, url: str) -> dict[str, Any]:
+    found: dict[str, Any] = api.http.get(f"/api/upload/status/{url.rpartition('/')[2]}").json()
+    return found if found["status"] == "failed" else {}
+
+
+def test_a_length_that_is_told_later(api: Api) -> None:
+    defer = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": metadata()}
+    for wrong in ({"Upload-Defer-Length": "2"}, {"Upload-Length": "9"}):
+        assert api.http.post(PLACE, headers={**defer, **wrong}).status_code == 400
+    url = api.http.post(PLACE, headers={**defer, **BYTES}, content=CONTENT[:1000]).headers["location"]
+    head = api.http.head(url, headers=TUS).headers
+    assert (head["upload-defer-length"], head["upload-offset"], "upload-length" in head) == ("1", "1000", False)
+    assert patch(api, url, 1000, CONTENT[1000:2000]).status_code == 204
+    for length, status in (("999", 400), ("0", 400), (str(1 << 50), 413), (str(9 << 40), 507)):
+        assert patch(api, url, 2000, b"", **{"Upload-Length": length}).status_code == status
+    told = {"Upload-Length": str(len(CONTENT))}
+    assert patch(api, url, 2000, CONTENT[2000:3000], **told).status_code == 204
+    head = api.http.head(url, headers=TUS).headers
+    assert (head["upload-length"], "upload-defer-length" in head) == (str(len(CONTENT)), False)
+    assert patch(api, url, 3000, b"", **{"Upload-Length": "9000000"}).status_code == 400
+    assert patch(api, url, 3000, CONTENT[3000:], **told).status_code == 204
+    assert stored(api, url) == CONTENT
+
+
+def test_an_upload_that_ends_with_its_length(api: Api) -> None:
+    defer = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": metadata()}
+    url = api.http.post(PLACE, headers=defer).headers["location"]
+    assert patch(api, url, 0, CONTENT).headers["upload-offset"] == str(len(CONTENT))
+    assert record_of(api, url)["state"] == "receiving"
+    assert patch(api, url, len(CONTENT), b"", **{"Upload-Length": str(len(CONTENT))}).status_code == 204
+    assert stored(api, url) == CONTENT
+
+
+def test_bytes_of_no_known_end_count_in_quotas(mongo_url: str, database: Mongo, tmp_path: Path) -> None:
+    with serving(mongo_url, database, tmp_path, SCRAY_QUOTA_BYTES="10kB") as api:
+        defer = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": metadata()}
+        url = api.http.post(PLACE, headers=defer).headers["location"]
+        assert patch(api, url, 0, b"1" * 9000).status_code == 204
+        assert patch(api, url, 9000, b"1" * 1001).status_code == 507
+        assert create(api, 1001).status_code == 507
+        assert patch(api, url, 9000, b"", **{"Upload-Length": "10001"}).status_code == 507
+        assert patch(api, url, 9000, b"1" * 1000, **{"Upload-Length": "10000"}).status_code == 204
+        assert len(stored(api, url)) == 10_000
 
 
 def test_partial_uploads_count_in_quotas(mongo_url: str, database: Mongo, tmp_path: Path) -> None:
@@ -255,9 +366,10 @@ def test_partial_uploads_count_in_quotas(mongo_url: str, database: Mongo, tmp_pa
         assert patch(api, first, 0, b"1" * 6000).status_code == 204
         assert patch(api, second, 0, b"2" * 4000).status_code == 204
         final = {**TUS, "Upload-Metadata": metadata(), "Upload-Concat": f"final;{first} {second}"}
-        joined = api.http.post(PLACE, headers=final)
-        assert joined.status_code == 201, joined.text
-        assert stored(api, joined.headers["location"]) == b"1" * 6000 + b"2" * 4000
+        reply = api.http.post(PLACE, headers=final)
+        assert reply.status_code == 201, reply.text
+        joined(api, reply.headers["location"])
+        assert stored(api, reply.headers["location"]) == b"1" * 6000 + b"2" * 4000
         assert create(api, 1).status_code == 507
 
 
