@@ -24,6 +24,7 @@ from typing import Any
 from cluster import copying, reaping
 from cluster.conversion import Conversion, Desk
 from cluster.flights import cluster_cpus
+from cluster.lookout import Lookout
 from cluster.nodes import NODES, Beacon
 from cluster.tally import Tally
 from cluster.version import code_version
@@ -85,7 +86,7 @@ class Driver:
         tally = Tally(self.owner)
         self.desk = Desk(queue, Catalog(database), settings, settings.storage(), sessions, tally)
         self.desk.storage.create()
-        self.orders = Orders(database)
+        self.orders, self.lookout = Orders(database), Lookout()
         NODES.limits = time_limits(settings.time_limits)
         NODES.beacon = Beacon.light(self.desk.storage, self.owner)
         self.version = code_version()
@@ -208,8 +209,9 @@ class Driver:
             held.work = replace(held.work, lost=True)
 
     def _take(self, count: int, now: float) -> None:
-        running = Counter(held.conversion.claim.dataset.user for held in self.held.values())
-        for claim in islice(self.desk.queue.claims(self.owner, owners_running=running), count):
+        running, queue = Counter(held.conversion.claim.dataset.user for held in self.held.values()), self.desk.queue
+        line = self.lookout.line(lambda: queue.look(running))
+        for claim in islice(queue.take(line, self.owner, running), count):
             reach("claimed")
             self._begin(claim, now, Action.CLAIMED)
             if time.monotonic() > now + CLAIMING_SECONDS:
@@ -235,7 +237,7 @@ class Driver:
             "cpus": cluster_cpus(),
             "speed_bytes_per_second": speed,
             "counts": self.desk.tally.counts(),
-            "left_out": sorted(NODES.left_out().values()),
+            "left_out": sorted(set(NODES.left_out().values())),
         }
 
 

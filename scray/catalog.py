@@ -16,11 +16,11 @@ from pymongo.database import Database
 
 from scray.arrivals import Arrival
 from scray.database import COUNTERS, DATASETS, DRIVERS, RUNS, UPLOADS, Document, aware, safe_rows, server_time, steady
+from scray.dataset import OWNERS
 from scray.errors import Ambiguous, NotFound
 from scray.manifest import FileDigest
 from scray.uploads import STORED
 
-OWNERS = ("user", "user_id", "user_email")
 FIRST_ID = 100_000  # the ids of older datasets lie below
 LISTED_FILES = 1000  # `files` of a dataset is for display and stays bounded; `uploads` has every file
 DEFAULT_PERIOD_SECONDS = 5.0

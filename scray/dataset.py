@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from scray.status import Status, read_status
 
 HIGH, NORMAL, LOW = 1, 2, 3
+OWNERS = ("user", "user_id", "user_email")
 
 
 def _text(value: Any) -> str:
@@ -38,11 +39,12 @@ def _seconds(value: Any) -> float:
         return 0.0
 
 
-def _priority(value: Any) -> int:
+def read_priority(value: Any) -> int:
+    """1 to 3; what says nothing is in the middle."""
     return min(max(_whole(value), HIGH), LOW) if value is not None else NORMAL
 
 
-def _moment(value: Any) -> datetime | None:
+def read_moment(value: Any) -> datetime | None:
     """Stored times are UTC, with or without saying so."""
     if isinstance(value, str):
         try:
@@ -52,6 +54,11 @@ def _moment(value: Any) -> datetime | None:
     if not isinstance(value, datetime):
         return None
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def read_owner(document: Mapping[str, Any]) -> str:
+    """The first of the spellings that says something."""
+    return next((_text(document[key]) for key in OWNERS if document.get(key)), "")
 
 
 def _words(value: Any) -> tuple[str, ...]:
@@ -79,7 +86,7 @@ def _names(value: Any) -> tuple[str, ...]:
 Text = Annotated[str, BeforeValidator(_text)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Whole = Annotated[int, BeforeValidator(_whole)]
-Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+Moment = Annotated[datetime | None, BeforeValidator(read_moment)]
 Record = Annotated[dict[str, Any], BeforeValidator(_record)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
@@ -91,7 +98,7 @@ class Lease(BaseModel):
 
     owner: str
     token: str
-    expires_at: Annotated[datetime, BeforeValidator(_moment)]
+    expires_at: Annotated[datetime, BeforeValidator(read_moment)]
 
 
 class Progress(BaseModel):
@@ -110,7 +117,7 @@ class Progress(BaseModel):
 
 def _lease(value: Any) -> Any:
     whole = isinstance(value, Mapping) and isinstance(value.get("owner"), str)
-    return value if whole and isinstance(value.get("token"), str) and _moment(value.get("expires_at")) else None
+    return value if whole and isinstance(value.get("token"), str) and read_moment(value.get("expires_at")) else None
 
 
 def _progress(value: Any) -> Progress:
@@ -155,7 +162,7 @@ class Dataset(BaseModel):
 
     status_text: Text = ""
     status: Status = Status.SUBMITTED
-    priority: Annotated[int, BeforeValidator(_priority)] = NORMAL
+    priority: Annotated[int, BeforeValidator(read_priority)] = NORMAL
     queued_at: Moment = None
     not_before: Moment = None
     attempt: Whole = 0
@@ -177,9 +184,8 @@ class Dataset(BaseModel):
     @classmethod
     def _spellings(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Owner and status have several legacy spellings; the first owner that says something counts."""
-        owner = next((values[key] for key in ("user", "user_id", "user_email") if values.get(key)), "")
         text = values.get("status", "")
-        return {**values, "user": owner, "status_text": text, "status": read_status(text)}
+        return {**values, "user": read_owner(values), "status_text": text, "status": read_status(text)}
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Self:

@@ -10,7 +10,6 @@ what was read.
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,13 +22,16 @@ from scray import change
 from scray.change import Change
 from scray.dataset import Dataset, Progress
 from scray.errors import Conflict, NotFound
-from scray.order import in_turn
-from scray.rows import CANDIDATES, Document, MongoRows, Rows, fence
+from scray.order import Waiting, in_turn
+from scray.rows import Document, MongoRows, Rows, fence
 from scray.status import Status, read_status
 
 TRIES: Final = 50  # compare-and-set rounds until somebody else's haste is an error
+AHEAD: Final = 1000  # so many of those that wait a look remembers
+CROWD: Final = 16  # who lost a race for a dataset goes on with any of so many
 
 Decide = Callable[[Dataset, datetime], Change | None]
+Line = dict[str, Waiting]
 
 
 @dataclass(frozen=True)
@@ -77,29 +79,34 @@ class Queue:
         """The next dataset that waits, or None. In strict order for one owner, roughly so for several at
         once.
         """
-        return next(self.claims(owner, owners_running=owners_running), None)
+        return next(self.take(self.look(owners_running), owner, owners_running), None)
 
-    def claims(self, owner: str, *, owners_running: Mapping[str, int] | None = None) -> Iterator[Claim]:
-        """One dataset after another of those that wait now, each claimed when it is asked for."""
+    def look(self, owners_running: Mapping[str, int] | None = None) -> Line:
+        """The first of those that wait now, by uuid. With ten thousand of them this may take a second."""
         now = self.now()
-        waiting = [Dataset.read(row) for row in self.rows.waiting(now)]
-        running = None if owners_running is None else Counter(owners_running)
-        while claim := self._first(in_turn(waiting, now, running)[:CANDIDATES], now, owner):
-            yield claim
-            waiting = [dataset for dataset in waiting if dataset.uuid != claim.uuid]
-            if running is not None:
-                running[claim.dataset.user] += 1
+        rows = (row for row in self.rows.waiting() if isinstance(row.get("uuid"), str))
+        waiting = [one for one in map(Waiting.read, rows) if one.not_before <= now]
+        return {one.uuid: one for one in in_turn(waiting, now, owners_running)[:AHEAD]}
 
-    def _first(self, line: list[Dataset], now: datetime, owner: str) -> Claim | None:
-        """The first of a line that nobody else was faster to claim."""
-        token = secrets.token_hex(16)
-        while line:
-            uuid = line.pop(0).uuid
-            taken = self._once(uuid, lambda old: change.claim(old, now, owner, token, self.lease_seconds))
+    def take(self, line: Line, owner: str, owners_running: Mapping[str, int] | None = None) -> Iterator[Claim]:
+        """One dataset after another of a line, each claimed when it is asked for; what was tried leaves the line.
+
+        Others may have been faster since somebody looked: then it is the next one's turn.
+        """
+        turns, missed = in_turn(line.values(), self.now(), owners_running), 0
+        turns.reverse()
+        while turns and missed < TRIES:
+            uuid, token = turns.pop().uuid, secrets.token_hex(16)
+            del line[uuid]
+            row, now = self.rows.read(uuid), self.now()
+            fields = change.claim(Dataset.read(row), now, owner, token, self.lease_seconds) if row else None
+            taken = self._swap(row, fields) if row and fields else None
             if taken:
-                return self._claim(taken, owner, token)
-            self._random.shuffle(line)  # others are at it: get out of each other's way
-        return None
+                yield self._claim(taken, owner, token)
+                continue
+            missed += 1
+            if fields:  # others are at it: get out of each other's way
+                turns[-CROWD:] = self._random.sample(turns[-CROWD:], len(turns[-CROWD:]))
 
     def adopt(self, owner: str) -> list[Claim]:
         """What this owner held before it was restarted, under new tokens, at once."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,15 +14,13 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from scray.change import Change
 from scray.database import DATASETS, SAFE, steady
-from scray.dataset import NORMAL, Dataset
+from scray.dataset import OWNERS, Dataset
 from scray.errors import Conflict, DatabaseError
 from scray.status import QUEUED, RUNNING, Status
 
-CANDIDATES: Final = 16  # what one claim tries
-WINDOW: Final = 64  # so many waiting datasets are looked at together; of more, the first of every user
-OLDEST: Final = 4  # and these, whatever their priority, so that ageing can work
 AUDITED: Final = 256  # so many changes of status a document remembers
-LINE: Final = ("uuid", "user", "user_id", "user_email", "status", "priority", "queued_at", "updated_at", "created_at")
+LINE: Final = ("uuid", *OWNERS, "priority", "queued_at", "updated_at", "created_at", "not_before")  # what decides turns
+LOOK_ROWS: Final = 10_000  # that come in one answer
 HEAVY: Final = {"files": 0, "audit": 0}  # fields the queue never asks for
 
 Document = dict[str, Any]
@@ -51,8 +48,8 @@ class Rows(ABC):
         """
 
     @abstractmethod
-    def waiting(self, now: datetime) -> list[Document]:
-        """Claimable documents, enough of them to choose from."""
+    def waiting(self) -> list[Document]:
+        """All documents that wait for an owner, some of them for their time; of each at least the fields of LINE."""
 
     @abstractmethod
     def leased(self, *, cancel: bool = False) -> list[Document]:
@@ -83,23 +80,6 @@ def audited(old: Document, fields: Change) -> list[Document]:
         return []
     claim = (fence(fields) or fence(old) or "")[:8]
     return [{"at": fields.get("updated_at"), "from": old.get("status"), "to": fields["status"], "claim": claim}]
-
-
-def _place(row: Document) -> tuple[int, str]:
-    priority = row.get("priority")
-    return priority if isinstance(priority, int) else NORMAL, str(row.get("queued_at") or "")
-
-
-def _of_each_user(rows: Iterable[Document], count: int) -> list[Document]:
-    """The first so many of every user."""
-    seen: Counter[str] = Counter()
-    found = []
-    for row in rows:
-        user = str(row.get("user"))
-        seen[user] += 1
-        if seen[user] <= count:
-            found.append(row)
-    return found
 
 
 class MongoRows(Rows):
@@ -155,17 +135,10 @@ class MongoRows(Rows):
         return row.get("revision") if row else None
 
     @steady
-    def waiting(self, now: datetime) -> list[Document]:
-        ready = {"$or": [{"not_before": None}, {"not_before": {"$lte": now}}]}
+    def waiting(self) -> list[Document]:
+        """One question, however many users there are, and by an index on every server; some have none for `$or`."""
         queued = [str(status) for status in QUEUED]
-        match = {"status": {"$in": queued}, "uuid": {"$type": "string"}, **ready}
-        few = self._find(match, WINDOW)
-        if len(few) < WINDOW:
-            return few
-        ranked = sorted(self._rows.find(match, LINE), key=_place)  # one look, however many users there are
-        ages = sorted(ranked, key=lambda row: str(row.get("queued_at") or ""))
-        first, oldest = _of_each_user(ranked, CANDIDATES), _of_each_user(ages, OLDEST)
-        return list({row["_id"]: row for row in first + oldest}.values())
+        return list(self._rows.find({"status": {"$in": queued}}, LINE, batch_size=LOOK_ROWS))
 
     @steady
     def leased(self, *, cancel: bool = False) -> list[Document]:

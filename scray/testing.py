@@ -68,8 +68,8 @@ class MemoryRows(Rows):
         with self._lock:
             del self._rows[uuid]
 
-    def waiting(self, now: datetime) -> list[Document]:
-        return [row for row in self._all() if row["status"] in QUEUED and _ready(row, now)]
+    def waiting(self) -> list[Document]:
+        return [row for row in self._all() if row["status"] in QUEUED]
 
     def leased(self, *, cancel: bool = False) -> list[Document]:
         return [row for row in self._all() if fence(row) and (row.get("cancel") or not cancel)]
@@ -91,10 +91,6 @@ class MemoryRows(Rows):
 
 def _guard(row: Document) -> tuple[object, ...]:
     return row["status"], row.get("revision"), fence(row)
-
-
-def _ready(row: Document, now: datetime) -> bool:
-    return row.get("not_before") is None or bool(row["not_before"] <= now)
 
 
 class MemoryQueue(Queue):

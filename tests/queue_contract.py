@@ -22,7 +22,7 @@ from scray.errors import (
 )
 from scray.queue import Claim, Queue
 from scray.retry import MAX_ATTEMPTS
-from scray.rows import WINDOW, Document
+from scray.rows import Document
 from scray.status import CLAIMS, CONVERTIBLE, Status
 
 LEASE = 60.0
@@ -138,7 +138,7 @@ class QueueContract:
     def test_a_crowd_keeps_nobody_out(self, stage: Stage) -> None:
         stage.add("aged", user="ann", priority=3)
         stage.wait(4 * 3600)
-        for number in range(WINDOW + 5):
+        for number in range(70):
             stage.add(f"crowd {number}", user="ann", priority=1)
         stage.add("other", user="bob")
         stage.put({"uuid": "nobody's", "status": "conversion queued"})
@@ -152,13 +152,15 @@ class QueueContract:
         for number in range(1000):
             stage.queue.add({"uuid": f"a{number:04}", "status": "conversion queued", "user": "ann"})
         stage.queue.add({"uuid": "b", "status": "conversion queued", "user": "bob"})
-        taken = [claim.uuid for claim in islice(stage.queue.claims("driver", owners_running={"ann": 1}), 3)]
+        taken = [
+            claim.uuid for claim in islice(stage.queue.take(stage.queue.look({"ann": 1}), "driver", {"ann": 1}), 3)
+        ]
         assert taken == ["b", "a0000", "a0001"]
 
     def test_several_claims_are_each_another_dataset(self, stage: Stage) -> None:
         for uuid in ("a", "b", "c"):
             stage.queue.add({"uuid": uuid, "status": "conversion queued", "priority": 1 if uuid == "c" else 2})
-        claims = list(stage.queue.claims("driver"))
+        claims = list(stage.queue.take(stage.queue.look(), "driver"))
         assert [claim.uuid for claim in claims] == ["c", "a", "b"]
         assert len({claim.token for claim in claims}) == 3
         assert all(stage.queue.renew(claim) for claim in claims)
