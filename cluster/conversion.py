@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar, Unpack
 
 from cluster import checking, copying, publishing, syncing
 from cluster.executor import RayExecutor
-from cluster.flights import call, cluster_cpus
+from cluster.flights import call, cluster_cpus, died
 from cluster.hashing import digest_inputs
 from cluster.meter import Meter
 from cluster.reaping import superseded
@@ -223,7 +223,11 @@ class Conversion:
                 self.tell(Action.TASK_DONE, task=mark.task, bytes=mark.read_bytes, seconds=sum(mark.seconds.values()))
                 self.meter.add(mark.read_bytes, mark.files[-1].path if mark.files else "")
 
-        execute(staging, RayExecutor(label=self.label), on_mark=on_mark, stop=lambda: bool(self.order))
+        executor = RayExecutor(label=self.label, on_death=self._tell_death)
+        execute(staging, executor, on_mark=on_mark, stop=lambda: bool(self.order))
+
+    def _tell_death(self, task: str, times: int, rests_seconds: float, how: str) -> None:
+        self.tell(Action.TASK_DIED, died(rests_seconds, how), level=logging.WARNING, task=task, count=times)
 
     def _seal(self, staging: Path) -> None:
         self.meter.enter("sealing")

@@ -16,9 +16,8 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-import ray
-
 from cluster.flights import run_all
+from cluster.nodes import errand
 from scray.copies import AGAIN, COPYING, FAILED, PUBLISHED, WAITING, Copies
 from scray.errors import DatabaseError, LeaseLost
 from scray.publish import Target, rounds, send
@@ -34,7 +33,7 @@ SEND_CPUS = 0.25
 FOR_EVER_SECONDS = 3_153_600_000.0  # a copy that has ended is not taken up again
 
 
-@ray.remote(num_cpus=SEND_CPUS, max_retries=0)
+@errand(num_cpus=SEND_CPUS)
 def send_task(folder: str, uuid: str, names: tuple[str, ...]) -> int:
     """Send some files; their bytes."""
     return send(Path(folder), uuid, names, load_settings())

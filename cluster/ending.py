@@ -20,8 +20,8 @@ def result(document: Mapping[str, Any], text: str, *, as_json: bool) -> None:
 
 
 def failed(code: str, message: str, *, as_json: bool, **more: Any) -> None:
-    """Say what went wrong: reason and code."""
-    if as_json:
+    """Say what went wrong: reason and code. What goes wrong after the one document is said on stderr."""
+    if as_json and not printed:
         result({**more, "error": {"code": code, "message": message}}, message, as_json=True)
     else:
         print(f"{message} [{code}]", file=sys.stderr)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cluster.flights import Flights, cluster_cpus, largest_node_bytes
+from cluster.flights import Died, Flights, cluster_cpus, largest_node_bytes, say_died
 from cluster.patience import LEAST_SECONDS, Patience
 from cluster.tasks import perform_task
 from converters.mark import Mark
@@ -20,7 +20,12 @@ class RayExecutor:
     """Runs tasks of a plan on the Ray cluster this process is connected to. One thread."""
 
     def __init__(
-        self, *, label: str = "plan", cpus: int | None = None, patience_seconds: float = LEAST_SECONDS
+        self,
+        *,
+        label: str = "plan",
+        cpus: int | None = None,
+        patience_seconds: float = LEAST_SECONDS,
+        on_death: Died = say_died,
     ) -> None:
         self.label = label
         self.cpus = cpus or cluster_cpus()
@@ -28,7 +33,7 @@ class RayExecutor:
         self.patience = Patience(patience_seconds)
         self.began: dict[str, tuple[float, int]] = {}  # when each task was submitted, and what it reads
         self.memory_bytes = largest_node_bytes()
-        self.flights = Flights[str]()
+        self.flights = Flights[str](on_death)
 
     def submit(self, staging: Path, task: Task) -> None:
         """Hand one task to Ray. NeverFits when no node is as large as the memory it declares."""

@@ -1,22 +1,27 @@
 """Remote calls under way, and the one policy for workers that die: three attempts, then the call is poison.
 
-A node that dies takes its workers with it; that is nobody's attempt. Ray's own retries are off, and a call that
-raised is not tried again here: what it raised goes to the caller.
+Between the attempts it rests, longer each time, and holds no CPU. A node that dies takes its workers with it; that is
+nobody's attempt. Ray's own retries are off, and a call that raised is not tried again here: what it raised goes to the
+caller.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any, Generic, TypeVar
 
 import ray
 from ray import exceptions
 
 from cluster.nodes import NODES
-from scray.errors import PoisonBrick, ScrayError, StorageMissing, WorkerLost
+from scray.errors import PoisonBrick, ScrayError, StorageMissing, TimedOut, Unsealed, WorkerLost
+from scray.log import Action, event
+from scray.retry import delay_seconds
 
 ATTEMPTS = 3
 NODES_LOST = 10  # so many nodes may be lost under one call
@@ -26,6 +31,7 @@ LOSSES = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.
 
 Key = TypeVar("Key", bound=Hashable)
 Start = Callable[[], Any]  # starts the remote call, returns its reference
+Died = Callable[[str, int, float, str], None]  # hears which call, how often by now, how long it rests, and how
 
 
 @dataclass(frozen=True)
@@ -37,17 +43,31 @@ class Flight(Generic[Key]):
     attempt: int = 1
     losses: int = 0
     since: float = field(default_factory=time.monotonic)
+    not_before: float = 0.0  # of the monotonic clock
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.since
 
 
-class Flights(Generic[Key]):
-    """A set of remote calls under way; one thread."""
+def say_died(call: str, times: int, rests_seconds: float, how: str) -> None:
+    """Tell the program's log."""
+    event(Action.TASK_DIED, died(rests_seconds, how), level=logging.WARNING, task=call, count=times)
 
-    def __init__(self) -> None:
+
+def died(rests_seconds: float, how: str) -> str:
+    """The sentence about a worker that died."""
+    return f"Its worker died: {how} It is tried again in {rests_seconds:.1f} seconds."
+
+
+class Flights(Generic[Key]):
+    """A set of remote calls under way; one thread. `on_death` hears of every worker whose work is tried again."""
+
+    def __init__(self, on_death: Died = say_died) -> None:
         self.under_way: dict[Any, Flight[Key]] = {}
+        self.resting: list[Flight[Key]] = []
+        self._on_death = on_death
+        self._random = Random()
 
     def launch(self, key: Key, start: Start) -> None:
         self._launch(Flight(key, start))
@@ -66,7 +86,9 @@ class Flights(Generic[Key]):
 
     def wait(self) -> list[tuple[Key, Any]]:
         """The keys and results (or exceptions) of what has ended; empty when nothing did within half a second."""
+        self._wake()
         if not self.under_way:
+            time.sleep(WAIT_SECONDS if self.resting else 0)
             return []
         ended, _ = ray.wait(list(self.under_way), num_returns=1, timeout=WAIT_SECONDS)
         outcomes = [(self.under_way.pop(ref), _outcome(ref)) for ref in ended]
@@ -76,11 +98,33 @@ class Flights(Generic[Key]):
         """Whether the call is still under way: elsewhere already, or once more from here."""
         rivals = [ref for ref, other in self.under_way.items() if other.key == flight.key]
         again = _again(flight, what)
-        if again and not rivals:
-            self._launch(again)
         if not again:
             self._cancel(rivals)
+        elif not rivals and isinstance(what, DEATHS):
+            self._rest(again, _first_line(what))
+        elif not rivals:
+            self._launch(again)
         return again is not None
+
+    def _rest(self, flight: Flight[Key], how: str) -> None:
+        """Whatever ended a worker gets time to pass, and somebody else the CPU."""
+        times = flight.attempt - 1
+        seconds = delay_seconds(times, self._random)
+        self.resting.append(replace(flight, not_before=time.monotonic() + seconds))
+        self._on_death(str(flight.key), times, seconds, how)
+
+    def _wake(self) -> None:
+        """Make the calls again that have rested long enough."""
+        now = time.monotonic()
+        rested = [flight for flight in self.resting if flight.not_before <= now]
+        self.resting = [flight for flight in self.resting if flight.not_before > now]
+        for flight in rested:
+            self._launch(replace(flight, since=now))
+
+    @property
+    def open(self) -> int:
+        """How many have not ended, a second run beside the first included."""
+        return len(self.under_way) + len(self.resting)
 
     def _cancel(self, refs: Iterable[Any]) -> None:
         for ref in list(refs):
@@ -89,13 +133,14 @@ class Flights(Generic[Key]):
 
     def cancel(self) -> None:
         """Stop what is under way, the workers too; returns when Ray has been told."""
+        self.resting.clear()
         self._cancel(self.under_way)
 
 
 def _again(flight: Flight[Key], what: Any) -> Flight[Key] | None:
     """The next attempt after what happened to this one; None where there is none."""
     now = time.monotonic()
-    if isinstance(what, StorageMissing) and NODES.leave_out(what.node):
+    if isinstance(what, StorageMissing | Unsealed) and NODES.leave_out(what.node, what.message):
         return replace(flight, since=now)
     if isinstance(what, DEATHS) and flight.attempt < ATTEMPTS:
         return replace(flight, attempt=flight.attempt + 1, since=now)
@@ -105,11 +150,14 @@ def _again(flight: Flight[Key], what: Any) -> Flight[Key] | None:
 
 
 def _outcome(ref: Any) -> Any:
-    """What a call returned, or what it raised, or how its worker died."""
+    """What a call returned, or what it raised, or how its worker died; TimedOut where it left word of that."""
     try:
         return ray.get(ref)
     except exceptions.RayTaskError as error:
         return cause(error)
+    except DEATHS as error:
+        word = NODES.take_word(ref.task_id().hex())
+        return TimedOut(word) if word else error
     except exceptions.RayError as error:
         return error
 
@@ -141,9 +189,9 @@ def run_all(calls: Iterable[tuple[Key, Start]], window: int, stop: Callable[[], 
     waiting, flights = iter(calls), Flights[Key]()
     try:
         while True:
-            for key, start in _next(waiting, window - len(flights.under_way)):
+            for key, start in _next(waiting, window - flights.open):
                 flights.launch(key, start)
-            if not flights.under_way:
+            if not flights.open:
                 return
             stop()
             for key, what in flights.wait():
@@ -181,5 +229,5 @@ def largest_node_bytes() -> int:
     """
     nodes = NODES.usable()
     if not nodes:
-        raise WorkerLost("No node of the cluster takes tasks just now.")
+        raise WorkerLost(" ".join(["No node of the cluster takes tasks just now.", *sorted(NODES.left_out().values())]))
     return int(max(node["Resources"].get("memory", 0) for node in nodes))

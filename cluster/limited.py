@@ -1,7 +1,7 @@
 """A task that takes too long ends with all it started, and says so. It runs in the worker, in its main thread.
 
 The kernel's timer interrupts what waits or computes in Python; what hangs where no signal reaches Python is ended with
-its whole process, some time later.
+its whole process, some time later, and since that can answer nobody any more, it leaves word before.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -17,7 +17,7 @@ import psutil
 
 from scray.errors import TimedOut
 
-GRACE_SECONDS = 30.0
+GRACE_SECONDS = 5.0
 
 
 class _Over(BaseException):
@@ -25,9 +25,13 @@ class _Over(BaseException):
 
 
 @contextmanager
-def within(stage: str, seconds: float) -> Iterator[None]:
-    """At most so long; then every process that was started below this one is killed, and TimedOut raised."""
-    last = threading.Timer(seconds + GRACE_SECONDS, _end_it_all)
+def within(stage: str, seconds: float, leave_word: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """At most so long; then every process that was started below this one is killed, and TimedOut raised.
+
+    Where it cannot be raised, `leave_word` hears what it would say, and the whole process ends.
+    """
+    says = f"The stage '{stage}' took longer than {seconds:g} seconds (SCRAY_TIME_LIMITS)."
+    last = threading.Timer(seconds + GRACE_SECONDS, _end_it_all, (leave_word, says))
     last.daemon = True
     before = signal.signal(signal.SIGALRM, _alarm)
     last.start()
@@ -35,8 +39,7 @@ def within(stage: str, seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     except _Over:
-        kill_children()
-        raise TimedOut(f"The stage '{stage}' took longer than {seconds:g} seconds (SCRAY_TIME_LIMITS).") from None
+        raise TimedOut(says) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -44,6 +47,8 @@ def within(stage: str, seconds: float) -> Iterator[None]:
 
 
 def _alarm(_number: int, _frame: FrameType | None) -> None:
+    """The children first: what is unwound now may wait for them."""
+    kill_children()
     raise _Over
 
 
@@ -56,6 +61,10 @@ def kill_children() -> None:
     psutil.wait_procs(below, timeout=GRACE_SECONDS)
 
 
-def _end_it_all() -> None:
+def _end_it_all(leave_word: Callable[[str], None], says: str) -> None:
+    """The storage may be what hangs: the word has its time, too."""
     kill_children()
+    word = threading.Thread(target=leave_word, args=(says,), daemon=True)
+    word.start()
+    word.join(GRACE_SECONDS)
     os._exit(1)

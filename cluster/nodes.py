@@ -1,8 +1,9 @@
-"""Which nodes get tasks: those that see the storage of the driver.
+"""Which nodes get tasks: those that see the storage of the driver, and can seal off readers where that is asked for.
 
 The driver lays a file with a random word (a beacon) beside the uploads and beside the results. Every task reads both
 before it does anything else, and leaves a note of its node beside the results. Where that cannot be done the storage
-is not mounted: the node is left out for a minute, and the task goes elsewhere, which counts as no attempt.
+is not mounted: the node is left out for a minute, and the task goes elsewhere, which counts as no attempt. So is a
+node whose kernel cannot seal off what reads files.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import functools
 import platform
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +22,7 @@ import ray
 
 from cluster.limited import within
 from cluster.tally import took
-from scray.errors import StorageMissing
+from scray.errors import StorageMissing, Unsealed
 from scray.limits import time_limits
 from scray.log import Action, configure, event
 from scray.storage import Storage, write_atomic
@@ -60,6 +62,21 @@ class Beacon:
         if words != [self.word] * len(words):
             raise StorageMissing(f"{platform.node()} has another storage at {' and '.join(self.folders)}.", node)
 
+    def leave_word(self, task: str, says: str) -> None:
+        """What a worker that has to end itself wants to be known of it; `task` is Ray's number of its task."""
+        write_atomic(self._word_of(task), says.encode())
+
+    def take_word(self, task: str) -> str:
+        """The word that was left, once; empty where there is none."""
+        with suppress(OSError):
+            says = self._word_of(task).read_text()
+            self._word_of(task).unlink()
+            return says
+        return ""
+
+    def _word_of(self, task: str) -> Path:
+        return Path(self.folders[-1]) / FOLDER / f"word-{task}"
+
 
 @functools.cache
 def _leave_note(beacon: Beacon, node: str) -> None:
@@ -77,20 +94,24 @@ class Nodes:
         self.limits = time_limits(())  # how long each kind of task may take
         self.beacon: Beacon | None = None  # None: nobody asks whether the storage is seen, as on one machine
         self._look = look
-        self._out: dict[str, float] = {}
+        self._out: dict[str, tuple[float, str]] = {}  # until when, and why
         self._looked = float("-inf")
         self._alive: dict[str, Node] = {}
 
-    def leave_out(self, node: str) -> bool:
-        """Give this node no tasks for a while; whether any other is left."""
-        self._out = {**self._out, node: time.monotonic() + AGAIN_SECONDS}
+    def leave_out(self, node: str, says: str) -> bool:
+        """Give this node no tasks for a while, for a reason that names its host; whether any other is left."""
+        self._out = {**self._out, node: (time.monotonic() + AGAIN_SECONDS, says)}
         return bool(self.usable())
 
     def left_out(self) -> dict[str, str]:
-        """The hosts that are left out now, by the number of their node."""
+        """Why each node that is left out now is, by its number."""
         now = time.monotonic()
-        self._out = {node: until for node, until in self._out.items() if until > now}
-        return {node: self._living()[node]["NodeManagerHostname"] for node in self._out if node in self._living()}
+        self._out = {node: (until, says) for node, (until, says) in self._out.items() if until > now}
+        return {node: says for node, (_, says) in self._out.items() if node in self._living()}
+
+    def take_word(self, task: str) -> str:
+        """What the worker that died with this task wanted to be known; empty where it left no word."""
+        return self.beacon.take_word(task) if self.beacon else ""
 
     def usable(self) -> list[Node]:
         """What Ray knows of every node that gets tasks."""
@@ -144,7 +165,7 @@ def _looking_first(function: Callable[..., Any]) -> Callable[..., Any]:
             beacon.see(ray.get_runtime_context().get_node_id())
         configure()
         began = time.monotonic()
-        with within(stage, limits[stage]):
+        with _sealed_here(), within(stage, limits[stage], _leaving_word(beacon)):
             result = function(*arguments)
         seconds = round(time.monotonic() - began, 3)
         took(stage, seconds)
@@ -155,3 +176,19 @@ def _looking_first(function: Callable[..., Any]) -> Callable[..., Any]:
     functools.update_wrapper(run, function)
     del run.__wrapped__  # type: ignore[attr-defined]  # Ray would take the signature from it
     return run
+
+
+def _leaving_word(beacon: Beacon | None) -> Callable[[str], None]:
+    """How the task that runs now leaves word for the driver."""
+    task = ray.get_runtime_context().get_task_id() or ""
+    return (lambda says: beacon.leave_word(task, says)) if beacon else lambda _: None
+
+
+@contextmanager
+def _sealed_here() -> Iterator[None]:
+    """That readers cannot be sealed off is said of this node, not of the dataset."""
+    try:
+        yield
+    except Unsealed as error:
+        node = ray.get_runtime_context().get_node_id()
+        raise Unsealed(f"{platform.node()} cannot seal off readers: {error.message}", node) from None

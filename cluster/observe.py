@@ -52,7 +52,7 @@ def status_text(found: dict[str, Any]) -> str:
     lines = [f"stack      {found['phase']}"]
     lines += [f"{name:10} {found[name]}" for name in ("api", "dashboard", "data") if name in found]
     health = found.get("health", {})
-    lines += [f"{part:10} {health[part]}" for part in ("database", "driver", "disk") if part in health]
+    lines += [f"{part:10} {health[part]}" for part in ("database", "driver", "nodes", "disk") if part in health]
     lines += [f"{count:>7} {name}" for name, count in found.get("datasets", {}).items()]
     lines += [found["reason"]] if "reason" in found else []
     return "\n".join(lines)

@@ -27,6 +27,7 @@ def command(body: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        ending.printed = False
         try:
             body(*args, **kwargs)
         except ScrayError as error:

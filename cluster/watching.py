@@ -82,7 +82,7 @@ def _drivers(drivers: list[dict[str, Any]]) -> Table:
     table = _table("driver", "host", "heartbeat", "in work", "CPUs", "speed", "")
     for one in drivers:
         state = "gone" if not one["alive"] else "drained" if one.get("resting") else ""
-        out = f"without {', '.join(one['left_out'])}" if one.get("left_out") else ""
+        out = " ".join(one.get("left_out", ()))
         work, speed = f"{len(one.get('datasets', ()))}/{one.get('slots', '?')}", one.get("speed_bytes_per_second", 0)
         age = f"{span(one['age_seconds'])} ago"
         pace = f"{size_text(speed)}/s" if speed else ""

@@ -21,6 +21,7 @@ SECONDS: Final[Mapping[str, float]] = MappingProxyType(
         "begin": HOUR,
         "fetch": 24 * HOUR,
         "check": 4 * HOUR,
+        "send": 24 * HOUR,
     }
 )
 MEANINGS: Final[Mapping[str, str]] = {
@@ -32,6 +33,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "begin": "asking a remote source what there is",
     "fetch": "fetching one portion of a remote source",
     "check": "reading back a part of what was fetched",
+    "send": "sending one portion of a result to the bucket",
 }
 
 

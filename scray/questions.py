@@ -90,6 +90,11 @@ def _living(known: Known) -> list[Mapping[str, Any]]:
     return [driver for driver in known.drivers if driver["alive"]]
 
 
+def left_out(drivers: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Why each node that gets no tasks now is left out: a sentence of each, from the heartbeats."""
+    return sorted({says for driver in drivers if driver["alive"] for says in driver.get("left_out", ())})
+
+
 def _running(known: Known) -> Answer:
     question, living = "Is the service running?", _living(known)
     if not living:
@@ -99,9 +104,9 @@ def _running(known: Known) -> Answer:
     names = ", ".join(f"{driver['name']} ({len(driver.get('datasets', ()))} in work)" for driver in living)
     if all(driver.get("resting") for driver in living):
         return Answer(question, "warn", f"Drained: {names}.", "`scray resume` goes on.")
-    out = sorted({host for driver in living for host in driver.get("left_out", ())})
-    if out:
-        return Answer(question, "warn", f"Yes: {names}; without {', '.join(out)}.", "Mount the storage on these nodes.")
+    if out := left_out(known.drivers):
+        todo = "Mount the storage on these nodes, and see that their kernels can seal off readers (`scray doctor`)."
+        return Answer(question, "warn", f"Yes: {names}; some nodes are left out. {' '.join(out)}", todo)
     return Answer(question, "ok", f"Yes: {names}.")
 
 

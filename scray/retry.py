@@ -7,7 +7,7 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
-from scray.errors import DatabaseError, NoSpace, ScrayError, StorageMissing, WorkerLost
+from scray.errors import DatabaseError, NoSpace, ScrayError, StorageMissing, Unsealed, WorkerLost
 
 MAX_ATTEMPTS: Final = 4
 BASE_SECONDS: Final = 1.0
@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
 def judge(error: BaseException) -> Verdict:
     """The verdict on an error. Errors that are not ours are permanent, except those of the operating system."""
-    if isinstance(error, WorkerLost | DatabaseError | NoSpace | StorageMissing):
+    if isinstance(error, WorkerLost | DatabaseError | NoSpace | StorageMissing | Unsealed):
         return Verdict.WAIT
     if isinstance(error, ScrayError):
         return Verdict.TRANSIENT if error.transient else Verdict.PERMANENT

@@ -60,6 +60,11 @@ class Unsealed(ScrayError):
     """The kernel cannot seal off the process that reads the files, and the settings ask for it."""
 
     code = "unsealed"
+    transient = True
+
+    def __init__(self, message: str | None = None, node: str = "") -> None:
+        super().__init__(message)
+        self.node = node  # as of StorageMissing
 
 
 class TimedOut(ScrayError):

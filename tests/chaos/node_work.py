@@ -152,7 +152,8 @@ def work(cluster: Cluster, source: Path) -> dict[str, Any]:
         ).dataset_uuid
         staging = cluster.data / "converted" / ".staging" / uuid
         until(lambda: len(finished(staging)) >= ENOUGH and len(hosts_of(staging)) > len(cluster.workers), 120, "bricks")
-        until(lambda: cluster.blind.name in left_out(catalog), 60, "the heartbeat that names the node without storage")
+        blind = f"{cluster.blind.name} does not see the storage"
+        until(lambda: blind in left_out(catalog), 60, "the heartbeat that names the node without storage")
         cluster.head.switch_off()
         before = finished(staging)
         cluster.head.switch_on()
@@ -183,8 +184,8 @@ def alive(catalog: Catalog) -> list[dict[str, Any]]:
     return [driver for driver in catalog.drivers() if driver["alive"]]
 
 
-def left_out(catalog: Catalog) -> set[str]:
-    return {name for driver in alive(catalog) for name in driver["left_out"]}
+def left_out(catalog: Catalog) -> str:
+    return " ".join(says for driver in alive(catalog) for says in driver["left_out"])
 
 
 def notes(cluster: Cluster) -> set[str]:

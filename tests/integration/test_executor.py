@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from converters.plan import Choices, Plan
 from converters.prepare import Job, prepare
 from converters.run import Serial, execute, load_plan
 from converters.seal import seal
-from scray.errors import BadInput, NeverFits, PoisonBrick, ReaderCrashed, ScrayError, TimedOut, TooLarge
+from scray.errors import BadInput, NeverFits, PoisonBrick, ReaderCrashed, ScrayError, TimedOut, TooLarge, Unsealed
+from scray.limits import SECONDS
 from scray.manifest import MANIFEST, digest_file
+from scray.storage import Storage
 
 PARTS = 70
 
@@ -211,6 +214,33 @@ def test_what_kills_its_worker_three_times_is_poison(ray: Any, tmp_path: Path) -
     assert log.read_text() == "x" * ATTEMPTS
 
 
+def test_while_a_call_rests_its_cpu_is_free(ray: Any, tmp_path: Path) -> None:
+    from cluster.flights import ATTEMPTS, Flights
+
+    def deadly() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def other() -> bool:
+        return True
+
+    told: list[tuple[str, int, float]] = []
+    flights = Flights[str](lambda key, times, seconds, how: told.append((key, times, seconds)))
+    flights.launch("deadly", lambda: ray.remote(max_retries=0, num_cpus=2)(deadly).remote())
+    ended: list[tuple[str, Any]] = []
+    free: list[float] = []
+    while not ended:
+        ended = flights.wait()
+        if flights.resting:
+            free.append(flights.resting[0].not_before)
+            assert ray.get(ray.remote(num_cpus=2)(other).remote())
+            assert not flights.under_way
+    [(_, error)] = ended
+    assert isinstance(error, PoisonBrick)
+    assert [(key, times) for key, times, _ in told] == [("deadly", times) for times in range(1, ATTEMPTS)]
+    assert len(set(free)) == len(told)
+    assert all(seconds >= 0.5 * 2 ** (times - 1) for _, times, seconds in told)
+
+
 def test_one_death_is_not_poison(ray: Any, tmp_path: Path) -> None:
     from cluster.flights import call
 
@@ -329,6 +359,88 @@ def perform_badly(staging: str, task_id: str) -> Mark:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
+
+
+@pytest.fixture
+def beacon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Storage as a driver has it, where workers can leave word."""
+    from cluster.nodes import NODES, Beacon
+
+    storage = Storage(*(tmp_path / "storage" / name for name in ("upload", "converted", "sync", "auth", "tmp", "logs")))
+    storage.create()
+    monkeypatch.setattr(NODES, "beacon", Beacon.light(storage, "driver"))
+
+
+# How many arguments the task of each stage takes.
+ARGUMENTS = {
+    "hash": 2, "unpack": 3, "prepare": 3, "perform": 2, "seal": 1, "begin": 1, "fetch": 3, "check": 2, "send": 3
+}  # fmt: skip
+
+
+def test_every_kind_of_task_has_its_limit(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beacon: None
+) -> None:
+    from cluster import copying, syncing, tasks
+    from cluster.flights import call
+    from cluster.nodes import NODES, Errand
+
+    errands = {
+        name.removesuffix("_task"): value
+        for module in (tasks, syncing, copying)
+        for name, value in vars(module).items()
+        if isinstance(value, Errand)
+    }
+    assert errands.keys() == SECONDS.keys() == ARGUMENTS.keys()
+    monkeypatch.setattr(NODES, "limits", dict.fromkeys(SECONDS, 1e-6))  # nobody gets as far as to look at the arguments
+    for stage, errand in errands.items():
+        with pytest.raises(TimedOut, match=f"^The stage '{stage}' took longer than 1e-06 seconds"):
+            call(stage, partial(errand.remote, *["nothing"] * ARGUMENTS[stage]), lambda: None)
+
+
+@pytest.mark.parametrize("deaf", [False, True], ids=["interrupted", "no signal reaches it"])
+def test_what_hangs_is_timed_out_with_all_it_started_and_not_tried_again(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beacon: None, deaf: bool
+) -> None:
+    from cluster.flights import call
+    from cluster.nodes import FOLDER, NODES, errand
+
+    def seal_task(log: str, deaf: bool) -> None:
+        import signal
+        import subprocess
+        import time
+
+        if deaf:
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+        with subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE) as child:
+            assert child.stdout
+            with Path(log).open("a") as file:
+                file.write(f"{child.pid} {child.stdout.readline().decode()}")
+            time.sleep(600)
+
+    log = tmp_path / "log"
+    monkeypatch.setattr(NODES, "limits", {"seal": 1.0})
+    with pytest.raises(TimedOut, match="'seal' took longer than 1 seconds"):
+        call("seal", lambda: errand(num_cpus=1)(seal_task).remote(str(log), deaf), lambda: None)
+    [pids] = log.read_text().splitlines()
+    until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids.split()))
+    assert list((tmp_path / "storage" / "converted" / FOLDER).glob("word-*")) == []
+
+
+def test_a_node_that_cannot_seal_off_readers_is_left_out(
+    ray: Any, monkeypatch: pytest.MonkeyPatch, beacon: None
+) -> None:
+    from cluster.flights import call
+    from cluster.nodes import NODES, errand
+
+    def prepare_task() -> None:
+        raise Unsealed("The kernel has no Landlock.")
+
+    monkeypatch.setattr(NODES, "_out", {})
+    with pytest.raises(Unsealed, match=r"^\S+ cannot seal off readers: The kernel has no Landlock\.$") as caught:
+        call("plan", errand(num_cpus=1)(prepare_task).remote, lambda: None)
+    [here] = ray.nodes()
+    assert caught.value.node == here["NodeID"], "the only node: nobody else could do it"
+    assert NODES.left_out() == {here["NodeID"]: caught.value.message}
 
 
 def test_a_task_over_its_time_limit_ends_with_its_child_and_is_timed_out(

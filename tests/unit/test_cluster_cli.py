@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import typer
 from typer.testing import CliRunner
 
-from cluster import embedded, show
+from cluster import embedded, ending, show
 from cluster.clidocs import page
 from cluster.commands import app
 from cluster.commands_convert import read_parameters
 from converters.sandbox import Sandbox
-from scray.errors import BadParameter
+from scray.errors import BadParameter, ScrayError
 from tests.trees import tree_digests
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,20 @@ def scray_json(*words: object) -> tuple[int, Any]:
     code, out, _ = scray(*words, "--json")
     assert out.count("\n") == 1
     return code, json.loads(out)
+
+
+def test_what_goes_wrong_after_the_one_document_is_said_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    @show.command
+    def up(as_json: bool = False) -> None:
+        ending.result({"api": "here"}, "here", as_json=as_json)
+        raise ScrayError("It keeps ending.")
+
+    for _ in range(2):
+        with pytest.raises(typer.Exit):
+            up(as_json=True)
+        said = capsys.readouterr()
+        assert json.loads(said.out) == {"api": "here"}
+        assert said.err == "It keeps ending. [internal]\n"
 
 
 @pytest.fixture(scope="module")

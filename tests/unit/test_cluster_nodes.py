@@ -10,7 +10,7 @@ import pytest
 
 from cluster import flights, nodes
 from cluster.nodes import NEAR, NODE_LABEL, Beacon, Nodes
-from scray.errors import StorageMissing, WorkerLost
+from scray.errors import StorageMissing, Unsealed, WorkerLost
 from scray.retry import Verdict, judge
 from scray.storage import Storage
 
@@ -56,27 +56,37 @@ def test_another_storage_under_the_same_path_is_not_the_storage(storage: Storage
 def test_a_node_that_was_left_out_gets_no_tasks_until_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     found = Nodes(lambda: cluster(a={"CPU": 1.0}, b={"CPU": 1.0}, c={}))
     assert found.placement() == {}
-    assert found.leave_out("b")
+    assert found.leave_out("b", "host-b does not see it.")
     assert found.placement() == {"label_selector": {NODE_LABEL: "!in(b)"}}
-    assert found.left_out() == {"b": "host-b"}
+    assert found.left_out() == {"b": "host-b does not see it."}
     assert [node["NodeID"] for node in found.usable()] == ["a"]
     monkeypatch.setattr(nodes, "AGAIN_SECONDS", -1.0)
-    assert found.leave_out("b")
+    assert found.leave_out("b", "Again.")
     assert found.placement() == {}
 
 
 def test_where_no_node_is_left_a_task_goes_anywhere_and_its_error_waits_for_better_times() -> None:
     found = Nodes(lambda: cluster(a={"CPU": 1.0}, c={}))
-    assert not found.leave_out("a")
+    assert not found.leave_out("a", "No storage.")
     assert found.placement() == {}
-    assert judge(StorageMissing()) is Verdict.WAIT
+    assert judge(StorageMissing()) is judge(Unsealed()) is Verdict.WAIT
 
 
 def test_nodes_that_are_near_the_storage_get_all_tasks() -> None:
     found = Nodes(lambda: cluster(a={"CPU": 1.0}, b={"CPU": 1.0, NEAR: 1.0}))
     assert found.placement() == {"resources": {NEAR: nodes.NEAR_SHARE}}
     assert [node["NodeID"] for node in found.usable()] == ["b"]
-    assert not found.leave_out("b")
+    assert not found.leave_out("b", "No storage.")
+
+
+def test_a_word_that_a_worker_leaves_is_taken_once(storage: Storage) -> None:
+    found = Nodes(list)
+    assert found.take_word("t1") == ""
+    found.beacon = Beacon.light(storage, OWNER)
+    assert found.take_word("t1") == ""
+    found.beacon.leave_word("t1", "It took too long.")
+    assert found.take_word("t2") == ""
+    assert [found.take_word("t1"), found.take_word("t1")] == ["It took too long.", ""]
 
 
 def test_while_no_node_takes_tasks_nothing_is_said_to_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:

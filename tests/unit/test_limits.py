@@ -72,12 +72,27 @@ def test_what_no_signal_reaches_is_ended_with_its_process() -> None:
 import signal, sys
 from cluster import limited
 limited.GRACE_SECONDS = 0.2
-with limited.within("hash", 0.1):
+with limited.within("hash", 0.1, lambda says: print(says, flush=True)):
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
     sys.stdin.read()
 """
     assert limited.GRACE_SECONDS > 1
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.DEVNULL, check=False)
     assert done.returncode == 0, "nothing to read: it is over at once"
-    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.wait(60) == 1
+        assert process.stdout
+        assert process.stdout.read() == "The stage 'hash' took longer than 0.1 seconds (SCRAY_TIME_LIMITS).\n"
+
+
+def test_a_word_that_hangs_holds_nobody_up() -> None:
+    code = """
+import signal, threading
+from cluster import limited
+limited.GRACE_SECONDS = 0.2
+with limited.within("hash", 0.1, lambda says: threading.Event().wait()):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    threading.Event().wait()
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False).returncode == 1

@@ -57,7 +57,7 @@ def test_all_is_well() -> None:
         ([], "fail", "none has ever answered"),
         ([{**DRIVER, "alive": False, "age_seconds": 7200}], "fail", "2 h old"),
         ([{**DRIVER, "resting": True}], "warn", "Drained"),
-        ([{**DRIVER, "left_out": ["node-3"]}], "warn", "without node-3"),
+        ([{**DRIVER, "left_out": ["node-3 sees no storage."]}], "warn", "left out. node-3 sees no storage."),
         ([{**DRIVER, "resting": True}, {**DRIVER, "name": "driver-2"}], "ok", "driver-2"),
     ],
 )
