@@ -12,13 +12,13 @@ from typing import Annotated, Any, Self
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from scray.errors import InvalidField
+from scray.errors import BadParameter, InvalidField
+from scray.parameters import check
 from scray.sensors import read_sensor
 from scray.storage import safe_name, safe_relative
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\\\"]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-PARAMETERS = 64
 PARAMETER_DEPTH = 4
 
 
@@ -64,13 +64,15 @@ def _no_constant(name: str) -> None:
 
 
 def check_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Conversion parameters that can be stored: few, flat enough, with plain names. Raises ValueError.
+    """Conversion parameters that exist, of their kind, and that can be stored: flat enough, with plain names.
 
-    What a name means, and whether it exists, is known to the conversion, which says so.
+    Raises ValueError, which lists the known ones. Whether a value fits the data, the conversion says.
     """
-    if len(parameters) > PARAMETERS:
-        raise ValueError(f"more than {PARAMETERS} parameters")
     _check_value(parameters, PARAMETER_DEPTH)
+    try:
+        check(parameters)
+    except BadParameter as error:
+        raise ValueError(error.message) from error
     return parameters
 
 

@@ -18,6 +18,7 @@ from cluster import ending, show
 from cluster.apart import Pulse, apart
 from cluster.show import Json
 from scray.errors import BadParameter, ReaderCrashed, TimedOut
+from scray.parameters import check
 from scray.sizes import read_size, size_text
 
 if TYPE_CHECKING:
@@ -146,16 +147,20 @@ def _executor(name: ExecutorName, sealing: str, pulse: Callable[[bool], None]) -
 
 
 def read_parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """`K=V` pairs; a value that is JSON (a number, true, a list) is taken as that. BadParameter without a `=`."""
-    parameters = {}
+    """`K=V` pairs; a value that is JSON (a number, true, a list) is taken as that, NaN as a text.
+
+    Raises BadParameter without a `=`, for an unknown parameter, and for a value of another kind.
+    """
+    parameters: dict[str, Any] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key:
             raise BadParameter(f"{pair!r} is not of the form K=V.")
         try:
-            parameters[key] = json.loads(value)
+            parameters[key] = json.loads(value, parse_constant=str)
         except ValueError:
             parameters[key] = value
+    check(parameters)
     return parameters
 
 
@@ -219,12 +224,19 @@ def info(
     path: Annotated[
         Path, typer.Argument(metavar="PATH", help="A result, an IDX dataset, or files to convert.", exists=True)
     ],
+    sensor: Annotated[str, typer.Option(help="What the files are; else their content tells.")] = "",
+    param: Param = None,
     as_json: Json = False,
 ) -> None:
-    """What a result holds; or what a file or folder would become, by its headers."""
+    """What a result holds; or what a file or folder would become, by its headers, with these parameters."""
     from cluster.portrait import portrait
     from converters.info import info as look
     from converters.survey import is_result, survey
+    from scray.sensors import read_sensor
 
-    found = look(path) if is_result(path) else survey(path)
+    parameters = read_parameters(param or [])
+    if is_result(path) and not parameters and not sensor:
+        found = look(path)
+    else:
+        found = survey(path, read_sensor(sensor) if sensor else "", parameters)
     ending.result(found, portrait(found), as_json=as_json)

@@ -17,6 +17,7 @@ import numpy as np
 from converters import registry, scatter
 from converters.compare import check_blocks
 from converters.extremes import widen
+from converters.fill import fill_of
 from converters.grid import Grid
 from converters.mark import Extremes, Mark
 from converters.plan import Plan
@@ -83,8 +84,8 @@ def brick(bench: Bench) -> Mark:
         steps = (start, min(start + task.batch, task.steps[1]))
         arrays = _read(bench, steps)
         bench.watch.lap("read")
-        for name, array in zip(grid.fields, arrays, strict=True):
-            bench.samples += widen(bench.minimum, bench.maximum, name, array, len(grid.shape))
+        for name, array, volume in zip(grid.fields, arrays, bench.plan.volumes(grid), strict=True):
+            bench.samples += widen(bench.minimum, bench.maximum, name, array, len(grid.shape), fill_of(volume))
         bench.watch.lap("extremes")
         for step in range(*steps):
             for node in task.nodes:

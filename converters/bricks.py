@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from converters.grid import Grid
-from converters.volume import Box, Volume
+from converters.volume import PIECE_BYTES, Box, Volume
 from scray.errors import NeverFits
 from scray.idx.geometry import Shape
 from scray.sizes import size_text
@@ -25,6 +25,7 @@ SCRATCH_RATE = 1.5e9
 TASK_SECONDS = 0.1
 TASK_BYTES = 256 << 20  # what makes a task of many small time steps last seconds
 MAX_PASS_UP = 0.25
+PIECE_COPIES = 3  # of a piece at once: as it is stored, which samples stand for nothing, and the new ones
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,17 @@ def chunk_bytes(volumes: Iterable[Volume]) -> int:
     return max(chunks, default=0)
 
 
+def held_bytes(volumes: Iterable[Volume]) -> int:
+    """What reading holds besides the samples that were asked for: a chunk, and pieces that are turned or replaced."""
+    members = tuple(volumes)
+    chunk = chunk_bytes(members)
+    pieced = any(v.turned or v.fill for v in members)
+    return chunk + (PIECE_COPIES * max(PIECE_BYTES, chunk) if pieced else 0)
+
+
 def budget_bytes(grid: Grid, volumes: Iterable[Volume], memory_bytes: int) -> int:
-    """What a task may hold of the source: its memory less the interpreter, one file, and one chunk being decoded."""
-    return memory_bytes - BASE_BYTES - grid.file_bytes - chunk_bytes(volumes)
+    """What a task may hold of the source: its memory less the interpreter, one file, and what reading holds."""
+    return memory_bytes - BASE_BYTES - grid.file_bytes - held_bytes(volumes)
 
 
 def choose_layout(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, workers: int) -> Layout:

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from converters.extremes import join
+from converters.fill import declared, told
 from converters.grid import Grid
 from converters.mark import Extremes, Mark
 from converters.plan import Plan
 from scray.idx.header import Field, Header
 
-FILLS = ("_FillValue", "missing_value", "fill_value")
 HEADER = "visus.idx"
 
 
@@ -56,6 +58,7 @@ def grid_record(plan: Plan, grid: Grid, header: Header) -> dict[str, Any]:
             "source_name": volume.name,
             "source_dtype": volume.source_dtype,
             "attributes": volume.attributes,
+            **told(volume),
         }
     return record
 
@@ -97,9 +100,9 @@ def metadata_json(plan: Plan, datasets: list[dict[str, Any]], notes: Iterable[st
 
 def fill_values(plan: Plan, grid: Grid) -> tuple[float, ...]:
     """The numbers that stand for "nothing" in the first field of a grid."""
-    attributes = plan.volumes(grid)[0].attributes
-    said = (attributes.get(name) for name in FILLS)
-    return tuple(v for v in said if isinstance(v, (int, float)) and not isinstance(v, bool))
+    first = plan.volumes(grid)[0]
+    number = np.dtype(first.dtype).type
+    return tuple(number(text).item() for text in ((first.fill,) if first.fill else declared(first)))
 
 
 def colours(plan: Plan, grid: Grid) -> tuple[str, ...]:

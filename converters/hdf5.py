@@ -15,11 +15,13 @@ from typing import Any
 import h5py
 import numpy as np
 
+from converters import fill
 from converters.faults import check_size, reading
 from converters.h5links import Found, H5Store, check_dataset
 from converters.h5series import laid, series
 from converters.h5walk import Node, Tree, attribute, attributes, text, walk
 from converters.joined import JoinedReader, join
+from converters.jsonsafe import json_safe
 from converters.nxsignals import axes_of, default_signal, largest
 from converters.samples import Part, left_out, parts, take
 from converters.volume import Array, Box, Reader, Source, Volume, roles_for
@@ -211,7 +213,7 @@ def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volu
                 chunks=chunks + part.inner,
                 compressed=compressed,
                 attributes=about,
-                options={"path": node.path, **part_options(part)},
+                options={"path": node.path, **part_options(part), **fill_option(item, part)},
             )
         )
     return found
@@ -220,6 +222,15 @@ def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volu
 def part_options(part: Part) -> dict[str, Any]:
     """What `part_of` needs to find a part again."""
     return {"fields": list(part.path), "plane": part.plane, "inner": list(part.inner)}
+
+
+def fill_option(item: Any, part: Part) -> dict[str, Any]:
+    """The fill value that whoever made a dataset of plain numbers gave it."""
+    if part.path or part.plane or part.inner:
+        return {}
+    if item.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED:
+        return {}
+    return {fill.OPTION: json_safe(item.fillvalue)}
 
 
 def part_of(volume: Volume) -> Part:

@@ -15,10 +15,10 @@ from typing import Any
 from converters.idxvolume import open_volume, volumes_of
 from converters.midx import datasets_of, is_midx
 from converters.own import put_aside
-from converters.switch import switched
 from converters.volume import Linked, Source
 from scray.errors import BadInput, BadParameter, MissingSource, TooLarge, UnsafePath, Unsupported, WrongSensor
 from scray.idx.header import Header
+from scray.parameters import switched
 
 __all__ = ["open_volume", "probe", "read_header"]
 

@@ -108,6 +108,7 @@ class JoinedReader(Reader):
         options = {key: value for key, value in volume.options.items() if key not in ("lengths", "along", "paths")}
         if "paths" in volume.options:
             options["path"] = volume.options["paths"][number]
+        volume = replace(volume, order=())
         if volume.options["along"]:
             shape = (volume.options["lengths"][number], *volume.source_shape[1:])
             return replace(volume, files=volume.files[number : number + 1], source_shape=shape, options=options)

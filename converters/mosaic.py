@@ -16,7 +16,7 @@ from converters.describe import HEADER
 from converters.geo import Footprint, footprint
 from converters.plan import Plan
 from converters.volume import Volume
-from scray.errors import BadParameter
+from scray.parameters import switched
 
 CRS = "epsg:3857"
 MIDX = "visus.midx"
@@ -31,15 +31,14 @@ def lay_out(
 
     A mosaic takes several photos, each with a place of its own; else they are arranged as pictures without a place.
     """
-    if parameters.get(KEY, "yes") not in ("yes", "no", "", None):
-        raise BadParameter(f"mosaic={parameters[KEY]!r}: it is yes or no.")
+    wanted = switched(parameters, KEY, default=True)
     placed = [_footprint(picture, parameters) for picture in pictures]
     known = [place for place in placed if place]
     if not known:
         return arrange(pictures), {}, ()
     said: dict[str, Any] = {"places": [_told(p.name, f) for p, f in zip(pictures, placed, strict=True) if f]}
     reason = _not_a_mosaic(pictures, placed, known)
-    if parameters.get(KEY) == "no" or reason:
+    if reason or not wanted:
         note = (f"The pictures are not placed as a mosaic: {reason}.",) if reason and len(pictures) > 1 else ()
         single = _extent(known) if len(pictures) == 1 else {}
         return arrange(pictures), said | {k: v for k, v in single.items() if k.startswith("crs_")}, note

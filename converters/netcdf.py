@@ -22,12 +22,13 @@ os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # before the NetCDF lib
 
 import netCDF4
 
-from converters import cdfheader, hdf5
+from converters import cdfheader, fill, hdf5
 from converters.faults import check_size, reading
 from converters.h5links import Found, H5Store
 from converters.h5walk import Tree, attribute, walk, walking
 from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
+from converters.jsonsafe import json_safe
 from converters.ncunlisted import with_unlisted
 from converters.ncvars import (
     Variable,
@@ -210,10 +211,19 @@ def _volumes(
             chunks=chunks + part.inner,
             compressed=compressed,
             attributes=variable.attributes,
-            options={"path": f"/{variable.path}", **part_options(part)},
+            options={"path": f"/{variable.path}", **part_options(part), **_default_fill(variable)},
         )
         for part in parts(dtype, what)
     ]
+
+
+def _default_fill(variable: Variable) -> dict[str, Any]:
+    """What the NetCDF library shows where nothing was written and no _FillValue is said; bytes have no such number."""
+    dtype = variable.dtype
+    number = netCDF4.default_fillvals.get(dtype.str[1:]) if dtype.names is None and dtype.kind in "iuf" else None
+    if number is None or dtype.itemsize == 1 or "_FillValue" in variable.attributes:
+        return {}
+    return {fill.OPTION: json_safe(np.array(number, dtype)[()])}
 
 
 def _axis_names(dims: tuple[str, ...]) -> tuple[str, ...]:

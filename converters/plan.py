@@ -17,16 +17,17 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from converters import bricks
+from converters.axes import timed
 from converters.bricks import Layout
 from converters.grid import DEFAULT_FILE_BYTES, Grid, grids_for
 from converters.mapplan import map_bytes, map_name
-from converters.switch import switched
 from converters.task import Task, grid_tasks, link_tasks, map_tasks
-from converters.volume import MAX_SPACE_AXES, Role, Source, Volume
+from converters.volume import Source, Volume
 from scray.errors import BadParameter
 from scray.idx import codecs
 from scray.idx.header import Header
 from scray.manifest import FileDigest
+from scray.parameters import switched
 
 ENGINE_VERSION = 1  # raise it when the same input would give other bytes
 MANY_STEPS = 10_000
@@ -131,7 +132,7 @@ def make_plan(
     choices: Choices,
 ) -> Plan:
     """The plan for a probed source. Raises NeverFits with the numbers, BadParameter, Unsupported."""
-    source = replace(source, volumes=tuple(_timed(v, str(parameters.get("time", ""))) for v in source.volumes))
+    source = replace(source, volumes=tuple(timed(v, parameters, _many(v)) for v in source.volumes))
     choices = _chosen(choices, parameters, root)
     grids: list[Grid] = []
     tasks: list[Task] = []
@@ -173,19 +174,10 @@ def _chosen(choices: Choices, parameters: Mapping[str, Any], root: Path) -> Choi
     return replace(choices, codec=codec, profile=profile)
 
 
-def _timed(volume: Volume, wish: str) -> Volume:
-    """Very many small time steps become the slowest axis of one volume; parameter `time` overrides."""
-    if wish not in ("", "steps", "axis"):
-        raise BadParameter(f"time={wish!r} is not one of steps, axis")
-    axes = volume.axes_of("time")
-    many = volume.steps > MANY_STEPS and volume.step_bytes < SMALL_STEP_BYTES
-    if not axes or wish == "steps" or not (many or wish == "axis"):
-        return volume
-    space = volume.axes_of("space")
-    if len(axes) + len(space) > MAX_SPACE_AXES or max(axes) > min(space, default=max(axes)):
-        return volume
-    roles: tuple[Role, ...] = tuple("space" if r == "time" else r for r in volume.roles)
-    return replace(volume, roles=roles)
+def _many(volume: Volume) -> bool:
+    """Very many small time steps become the slowest axis of one volume, where nothing else is said."""
+    first_in_file = not volume.turned
+    return volume.steps > MANY_STEPS and volume.step_bytes < SMALL_STEP_BYTES and first_in_file
 
 
 def _add_disk(disk: Disk, grid: Grid, layout: Layout) -> Disk:

@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from converters.axes import arranged
+from converters.fill import filled
 from converters.kinds import KINDS
 from converters.natural import natural_key
 from converters.other import package
@@ -19,9 +21,11 @@ from converters.sniff import kind_of
 from converters.visible import visible
 from converters.volume import Reader, Source, Volume
 from scray.errors import BadParameter, EmptyInput, MixedInput, NothingToConvert, Unsupported, WrongSensor
+from scray.parameters import check, given, unheeded
 from scray.sensors import read_sensor
 from scray.storage import inside
 
+_REWRITING = ("axes", "time", "fill", "codec", "profile")  # parameters that need volumes
 _PICTURES = ("jpeg", "png", "tiff")
 _PICTURE_NAMES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png"})
 _MODULES_OF_SENSORS = {"mapir", "nexus"}  # which read what another module reads too
@@ -40,25 +44,6 @@ _SENSORS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "OTHER": ((), frozenset()),
 }
 
-_NAMES_A_DATASET = "one path or a comma list"
-KNOWN_PARAMETERS = {
-    "dataset": "HDF5, 4D_NEXUS: the dataset to convert, one path or a comma list; TIFF: the series, series[0]",
-    "variable": f"NETCDF: the variable to convert, {_NAMES_A_DATASET}",
-    "Xs": f"4D_NEXUS: coordinates of the slow scan axis, {_NAMES_A_DATASET}",
-    "Ys": f"4D_NEXUS: coordinates of the fast scan axis, {_NAMES_A_DATASET}",
-    "presample": f"4D_NEXUS: intensity before the sample, {_NAMES_A_DATASET}",
-    "postsample": f"4D_NEXUS: intensity behind the sample, {_NAMES_A_DATASET}",
-    "volume": f"4D_NEXUS: the volumes to convert, {_NAMES_A_DATASET}",
-    "filter": "MAPIR: the camera's filter, RGB, RGN, NGB, OCN, RE or NIR; the camera's model tells it otherwise",
-    "mosaic": "RGB, MAPIR: yes or no: whether photos with positions are placed as a mosaic; yes otherwise",
-    "ground_altitude": "RGB, MAPIR: the altitude of the ground in metres, which photos from the air are placed with",
-    "time": "steps or axis: whether time becomes time steps or the slowest axis",
-    "repack": "IDX: true writes the dataset anew, in this profile and codec, instead of keeping its files",
-    "memmaps": "4D_NEXUS, HDF5: true or false: whether memory maps for 4-D dashboards are written beside the input",
-    "codec": "zip, small, fast or raw: how blocks are compressed",
-    "profile": "local or cloud: block files or one object a block",
-} | {f"{name}_dataset": f"the same as {name}" for name in ("Xs", "Ys", "presample", "postsample", "volume")}
-
 
 def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     """The Source in these files (relative to `root`), by content; hidden files and `__MACOSX` are left out.
@@ -68,7 +53,7 @@ def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[s
     what the format's module raises. What sensor OTHER cannot convert is kept as it is.
     """
     sensor = read_sensor(sensor)
-    check_parameters(parameters)
+    check(parameters)
     if sensor not in _SENSORS:
         raise Unsupported(f"The sensor {sensor} cannot be converted yet.")
     names = tuple(sorted(filter(visible, files), key=natural_key))
@@ -94,17 +79,17 @@ def _recognised(
     )
     module, chosen = _module(sensor, kind, root, names, kinds)
     source: Source = module.probe(root, chosen, parameters)
-    return replace(source, notes=(*note, *_ignored(names, chosen), *source.notes))
+    source = filled(arranged(source, parameters), parameters) if source.volumes else _kept(source, parameters)
+    idle = [f"{name} changed nothing: sensor {sensor} does not heed it." for name in unheeded(parameters, sensor)]
+    return replace(source, notes=(*note, *idle, *_ignored(names, chosen), *source.notes))
 
 
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Raise BadParameter, listing the known ones, for a parameter that nothing here understands."""
-    unknown = sorted(set(parameters) - set(KNOWN_PARAMETERS))
-    if unknown:
-        known = ", ".join(sorted(KNOWN_PARAMETERS))
-        raise BadParameter(f"Unknown conversion parameters: {', '.join(unknown)[:200]}. Known are: {known}.")
-    if parameters.get("time", "steps") not in ("steps", "axis", "", None):
-        raise BadParameter(f"time={parameters['time']!r}: it is steps or axis.")
+def _kept(source: Source, parameters: Mapping[str, Any]) -> Source:
+    """Files that are kept as they are; raises BadParameter for what would change them."""
+    wished = [name for name in _REWRITING if given(parameters, name) is not None]
+    if wished:
+        raise BadParameter(f"{', '.join(wished)}: an IDX dataset is kept as it is; repack=true writes it anew.")
+    return source
 
 
 def open_volume(root: Path, volume: Volume) -> Reader:

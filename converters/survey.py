@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,11 +20,12 @@ SENSORS = {"tiff": "TIFF", "hdf5": "HDF5", "netcdf": "NETCDF", "rgb": "RGB", "id
 ANY_MEMORY_BYTES = 1 << 50  # nothing is read: no plan is too large to be described
 
 
-def survey(path: Path) -> dict[str, Any]:
+def survey(path: Path, sensor: str = "", parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The datasets that a file or folder would become, as `info` tells them of a result; only headers are read.
 
-    JSON-able. Raises BadRequest, EmptyInput, and what probing raises.
+    `sensor` is told by the content where it is "". JSON-able. Raises BadRequest, EmptyInput, and what probing raises.
     """
+    wished = dict(parameters or {})
     root, files = find_files([path])
     told: dict[str, Any] = {"path": str(path), "files": len(files)}
     told["bytes"] = sum((root / name).stat().st_size for name in files)
@@ -31,14 +33,15 @@ def survey(path: Path) -> dict[str, Any]:
         note = f"{', '.join(archives[:5])}: an archive, which a conversion unpacks; what is in it is not looked at here"
         return told | {"sensor": "OTHER", "format": "archive", "datasets": [], "source": {}, "notes": [note]}
     nexus = any(PurePosixPath(name).suffix.lower() == ".nxs" for name in files)
-    source = registry.probe("4D_NEXUS" if nexus else "OTHER", root, files, {})
-    sensor = "4D_NEXUS" if nexus else SENSORS.get(source.format, "OTHER")
+    sensor = sensor or ("4D_NEXUS" if nexus else "")
+    source = registry.probe(sensor or "OTHER", root, files, wished)
+    sensor = sensor or SENSORS.get(source.format, "OTHER")
     told |= {"sensor": sensor, "format": source.format, "source": source.metadata, "notes": list(source.notes)}
-    return told | {"datasets": _linked(source, root) or _planned(source, root, sensor)}
+    return told | {"datasets": _linked(source, root) or _planned(source, root, sensor, wished)}
 
 
-def _planned(source: Source, root: Path, sensor: str) -> list[dict[str, Any]]:
-    plan = make_plan(root, sensor, (), {}, source, Choices(memory_bytes=ANY_MEMORY_BYTES))
+def _planned(source: Source, root: Path, sensor: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    plan = make_plan(root, sensor, (), parameters, source, Choices(memory_bytes=ANY_MEMORY_BYTES))
     records = []
     for grid in plan.grids:
         header = plan.header(grid)

@@ -61,7 +61,7 @@ def grid_tasks(number: int, grid: Grid, layout: Layout, volumes: tuple[Volume, .
     scatters = _scatter_tasks(number, grid, volumes, budget) if layout.rechunk else []
     tasks = list(scatters)
     for span in spans:
-        leaves = _brick_tasks(number, grid, layout, span, scatters, bricks.chunk_bytes(members))
+        leaves = _brick_tasks(number, grid, layout, span, scatters, bricks.held_bytes(members))
         tasks.extend(leaves)
         tasks.extend(_merge_tasks(number, grid, span, leaves))
     return tasks
@@ -85,7 +85,7 @@ def _scatter_tasks(number: int, grid: Grid, volumes: tuple[Volume, ...], budget:
                         steps=span,
                         batch=span[1] - span[0],
                         box=box,
-                        memory_bytes=bricks.BASE_BYTES + held + bricks.chunk_bytes([volume]),
+                        memory_bytes=bricks.BASE_BYTES + held + bricks.held_bytes([volume]),
                         read_bytes=held,
                     )
                 )

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -24,6 +25,8 @@ Box = tuple[tuple[int, int], ...]  # [start, stop) an axis
 Array = NDArray[Any]
 
 MAX_SPACE_AXES = 5
+PIECE_BYTES = 8 << 20  # of a source, read at once where its samples are turned or replaced
+_ROLES: tuple[Role, ...] = ("time", "space", "component", "single")
 IDX_DTYPES = frozenset({"|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8"})
 
 
@@ -33,9 +36,10 @@ class Volume:
 
     `source_shape` and `roles` describe the array as the file has it: axes of role "time" are flattened, in order,
     into time steps; "space" axes keep their order (slowest first, z y x); "single" axes have length 1 and vanish;
-    one "component" axis, the last, holds the samples of an element (RGB). `dtype` is what `Reader.read` returns:
-    little-endian, one of IDX_DTYPES. `chunks` is the natural unit of reading, in source axes; `compressed` says that
-    touching a part of a chunk costs decoding all of it.
+    one "component" axis holds the samples of an element (RGB). `order` are the source axes in the order in which each
+    role takes them, where that is not theirs. `dtype` is what `Reader.read` returns: little-endian, one of IDX_DTYPES.
+    `chunks` is the natural unit of reading, in source axes; `compressed` says that touching a part of a chunk costs
+    decoding all of it. Samples equal to one of `nothing` are read as `fill`, both numbers of `dtype` as text.
     """
 
     format: str
@@ -52,6 +56,9 @@ class Volume:
     compressed: bool
     attributes: dict[str, Any] = field(default_factory=dict)  # JSON-safe: units, scale_factor, …
     options: dict[str, Any] = field(default_factory=dict)  # JSON-safe: what the reader of this format needs
+    order: tuple[int, ...] = ()
+    fill: str = ""
+    nothing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(self.source_shape), len(self.source_axes), len(self.roles), len(self.chunks)}
@@ -65,8 +72,19 @@ class Volume:
             raise Unsupported(f"{self.selector}: {self.roles.count('space')} axes in space, at most {MAX_SPACE_AXES}")
 
     def axes_of(self, role: Role) -> tuple[int, ...]:
-        """The positions of the source axes with this role."""
-        return tuple(i for i, r in enumerate(self.roles) if r == role)
+        """The positions of the source axes with this role, in the order in which they are taken."""
+        return tuple(i for i in self.order or range(len(self.roles)) if self.roles[i] == role)
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """The source axes as `Reader.read_steps` has them: time, space (slowest first), components, and the rest."""
+        return tuple(i for role in _ROLES for i in self.axes_of(role))
+
+    @property
+    def turned(self) -> bool:
+        """Whether samples have to be put into another order than the file's."""
+        long = [i for i in self.taken if self.roles[i] != "single"]
+        return long != sorted(long)
 
     @property
     def steps(self) -> int:
@@ -172,44 +190,46 @@ class Reader(ABC):
 
     def read(self, step: int, box: Box) -> Array:
         """One time step of a box in space: shape of the box, plus (components,) where there are several."""
-        volume = self.volume
-        at = self._time_index(step)
-        space = iter(box)
-        source: list[tuple[int, int]] = []
-        for role, length, t in zip(volume.roles, volume.source_shape, at, strict=True):
-            if role == "time":
-                source.append((t, t + 1))
-            elif role == "space":
-                source.append(next(space))
-            else:
-                source.append((0, length))
-        out = self.read_source(tuple(source))
-        shape = tuple(stop - start for start, stop in box)
-        tail = (volume.components,) if volume.components > 1 else ()
-        return np.ascontiguousarray(out).reshape(shape + tail)
+        axes = self.volume.axes_of("time")
+        lengths = tuple(self.volume.source_shape[i] for i in axes)
+        at = np.unravel_index(step, lengths) if axes else ()
+        found: Array = self._taken({axis: (int(i), int(i) + 1) for axis, i in zip(axes, at, strict=True)}, box)[0]
+        return found
 
     def read_steps(self, steps: tuple[int, int], box: Box) -> Array:
         """Several time steps of a box: as `read`, with the steps in front; source chunks are touched once."""
         axes = self.volume.axes_of("time")
-        if not axes:
-            return self.read(0, box)[np.newaxis]
-        if len(axes) != 1:
+        if len(axes) > 1:
             return np.stack([self.read(step, box) for step in range(*steps)])
-        space = iter(box)
-        source = tuple(
-            steps if role == "time" else next(space) if role == "space" else (0, length)
-            for role, length in zip(self.volume.roles, self.volume.source_shape, strict=True)
-        )
-        out = np.moveaxis(self.read_source(source), axes[0], 0)
-        tail = (self.volume.components,) if self.volume.components > 1 else ()
-        shape = tuple(stop - start for start, stop in (steps, *box))
-        return np.ascontiguousarray(out).reshape(shape + tail)
+        return self._taken(dict.fromkeys(axes, steps), box)
 
-    def _time_index(self, step: int) -> tuple[int, ...]:
-        axes = self.volume.axes_of("time")
-        lengths = tuple(self.volume.source_shape[i] for i in axes)
-        at = dict(zip(axes, np.unravel_index(step, lengths) if axes else (), strict=True))
-        return tuple(int(at.get(i, 0)) for i in range(len(self.volume.roles)))
+    def _taken(self, times: Mapping[int, tuple[int, int]], box: Box) -> Array:
+        """These spans of the time axes, and this box of space: (steps, *box[, components]), C order."""
+        volume = self.volume
+        spans = {**dict(zip(volume.axes_of("space"), box, strict=False)), **times}
+        source = tuple(spans.get(axis, (0, length)) for axis, length in enumerate(volume.source_shape))
+        out = self._laid(source) if volume.turned or volume.fill else self.read_source(source)
+        tail = (volume.components,) if volume.components > 1 else ()
+        return np.ascontiguousarray(out).reshape(-1, *(stop - start for start, stop in box), *tail)
+
+    def _laid(self, box: Box) -> Array:
+        """A box in source axes, laid out as it is taken: read piece by piece, each source chunk of it once."""
+        volume = self.volume
+        out = np.empty(tuple(box[i][1] - box[i][0] for i in volume.taken), volume.dtype)
+        stored = out.transpose(np.argsort(volume.taken))
+        for piece in pieces(volume, box):
+            at = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(piece, box, strict=True))
+            stored[at] = self._filled(self.read_source(piece))
+        return out
+
+    def _filled(self, array: Array) -> Array:
+        """The same with what stands for nothing replaced."""
+        number = np.dtype(self.volume.dtype).type
+        found: Array = array
+        for value in map(number, self.volume.nothing):
+            absent = np.isnan(array) if value != value else array == value
+            found = np.where(absent, number(self.volume.fill), found)
+        return found
 
     def __enter__(self) -> Self:
         return self
@@ -229,3 +249,23 @@ def grid(shape: tuple[int, ...], cell: tuple[int, ...]) -> list[Box]:
     """The boxes that tile a shape by cells, C order; the last of an axis is clipped."""
     spans = [[(a, min(a + c, n)) for a in range(0, n, c)] for n, c in zip(shape, cell, strict=True)]
     return list(product(*spans))
+
+
+def pieces(volume: Volume, box: Box) -> Iterator[Box]:
+    """The parts of a box in source axes that are read at once: of about PIECE_BYTES, cut where chunks end."""
+    unit = volume.chunks if volume.compressed else (1,) * len(volume.chunks)
+    spanned = [-(-stop // n) - start // n for (start, stop), n in zip(box, unit, strict=True)]
+    held = math.prod(unit) * np.dtype(volume.dtype).itemsize
+    cell = list(unit)
+    for axis in reversed(range(len(cell))):
+        times = max(1, min(PIECE_BYTES // held, spanned[axis]))
+        cell[axis] *= times
+        held *= times
+    return product(*(_cut(span, n, size) for span, n, size in zip(box, unit, cell, strict=True)))
+
+
+def _cut(span: tuple[int, int], unit: int, size: int) -> list[tuple[int, int]]:
+    """A span in parts of `size`, the first of which begins where a unit does."""
+    start, stop = span
+    edges = [start, *range(start // unit * unit + size, stop, size), stop]
+    return list(pairwise(edges))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from api import reference
 from api.problems import STATUS_OF
-from scray import limits, log, metrics, settings, status
+from scray import limits, log, metrics, parameters, settings, status
 from scray.errors import every_error
 
 HERE = Path(__file__).parent
@@ -22,6 +22,21 @@ LOGS = """API, driver and workers write one line of JSON an event to stderr. Wha
 claim of a driver on it) also stands in `logs/<uuid>/<run>.jsonl` beside the data (`SCRAY_LOG_FOLDER`), at most 1 MiB
 each, the last 20 runs of each dataset: `scray logs UUID`, `GET /api/v1/datasets/{uuid}/logs`. Users and passwords in
 addresses, their queries and bearer tokens are left out.
+"""
+PARAMETERS = """What a conversion is to do with the data. The same names and values everywhere:
+
+- upload forms: the field `conversion_parameters`, a JSON object as text; JSON bodies: the same, an object;
+- the database: the field `conversion_parameters` of the dataset's document;
+- the command line: `--param NAME=VALUE`, repeatable, of `scray upload`, `scray convert` and `scray info`, which shows
+  what would come out. A value that is JSON is taken as that: `--param dataset='["/a", "/b"]'`;
+- Python: `client.upload(…, parameters={…})`.
+
+What is said is done or refused, and no detection overrides it. An unknown name is refused with the list of the known
+ones, a value of another kind with an example, and what does not fit the data with the axes of the array: HTTP 422, exit
+code 2, or `conversion failed` with the code `bad-parameter`. A parameter that the sensor does not heed changes nothing,
+and a note says so. `null` and an empty text are as good as nothing. `manifest.json` keeps what was asked for.
+
+`axes`, `time` and `fill` have [a page of their own](axes.md).
 """
 MEASURED = """`GET /metrics` of any API process, in the text format of Prometheus (with `SCRAY_API_TOKEN`, Prometheus
 has to send it). Every API process tells the same of queue and drivers, as the database has it, so one of them is enough
@@ -48,6 +63,8 @@ def pages() -> dict[Path, str]:
         HERE / "errors.md": f"# Errors\n\nMade from `scray/errors/`.\n\n{errors()}",
         HERE / "limits.md": f"# Time limits\n\nMade from `scray/limits.py`.\n\n{LIMITS}\n{limits.table()}",
         HERE / "logs.md": f"# Logs\n\nMade from `scray/log.py`.\n\n{LOGS}\n{log.table()}",
+        HERE / "parameters.md": f"# Conversion parameters\n\nMade from `scray/parameters.py`.\n\n{PARAMETERS}"
+        f"\n{parameters.table()}",
         HERE / "metrics.md": f"# Metrics\n\nMade from `scray/metrics.py`.\n\n{MEASURED}\n{metrics.table()}",
         HERE / "routes.md": f"# Routes\n\nMade from `api/`.\n\n{ROUTES}\n{reference.table()}",
     }

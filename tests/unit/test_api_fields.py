@@ -98,9 +98,9 @@ def test_folder_is_a_label_or_a_place_never_both() -> None:
 
 
 def test_tags_and_parameters() -> None:
-    fields = read(tags=" a, b,,c ", conversion_parameters='{"Xs": "e/x", "steps": [1, 2.5, null, true]}')
+    fields = read(tags=" a, b,,c ", conversion_parameters='{"Xs": "e/x", "dataset": ["a", 1], "repack": true}')
     assert fields.tag_list == ["a", "b", "c"]
-    assert fields.conversion_parameters == {"Xs": "e/x", "steps": [1, 2.5, None, True]}
+    assert fields.conversion_parameters == {"Xs": "e/x", "dataset": ["a", 1], "repack": True}
     assert read(conversion_parameters="").conversion_parameters == {}
 
 
@@ -109,7 +109,7 @@ def test_tags_and_parameters() -> None:
     [
         "1", "[]", "null", "{", '{"": 1}', '{"$set": 1}', '{"a.b": 1}', '{"a": Infinity}', '{"a": 1e999}',
         '{"a": 99999999999999999999}', '{"a":{"a":{"a":{"a":{"a":1}}}}}', '{"a\\u0000": 1}',
-        "{" + ",".join(f'"p{i}":1' for i in range(65)) + "}",
+        "{" + ",".join(f'"p{i}":1' for i in range(65)) + "}", '{"colour": "red"}', '{"codec": "best"}',
     ],
 )  # fmt: skip
 def test_parameters_that_cannot_be_stored(text: str) -> None:

@@ -308,15 +308,17 @@ def test_the_page_of_commands_is_up_to_date() -> None:
 
 
 def test_parameters_are_json_where_they_can_be() -> None:
-    assert read_parameters(["a=1", "b=[1,2]", "c=/entry/x", "d=a=b", "e="]) == {
-        "a": 1,
-        "b": [1, 2],
-        "c": "/entry/x",
-        "d": "a=b",
-        "e": "",
+    assert read_parameters(["time=1", "axes=[1,2]", "Xs=/entry/x", "Ys=a=b", "volume=", "fill=NaN"]) == {
+        "time": 1,
+        "axes": [1, 2],
+        "Xs": "/entry/x",
+        "Ys": "a=b",
+        "volume": "",
+        "fill": "NaN",
     }
-    with pytest.raises(BadParameter):
-        read_parameters(["=1"])
+    for wrong, words in (("=1", "K=V"), ("colour=red", "Known are"), ("codec=best", "zip, small, fast, raw")):
+        with pytest.raises(BadParameter, match=words):
+            read_parameters([wrong])
 
 
 def test_progress_is_a_line_for_each_stage_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

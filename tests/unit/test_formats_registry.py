@@ -130,14 +130,6 @@ def test_what_cannot_be_converted_says_so(tmp_path: Path) -> None:
         registry.probe("TIFF", tmp_path, ("out",), {})
 
 
-def test_unknown_parameters_are_refused_with_the_known_ones() -> None:
-    registry.check_parameters(dict.fromkeys(registry.KNOWN_PARAMETERS, "steps"))
-    with pytest.raises(BadParameter, match=r"colour.*Known are: .*dataset"):
-        registry.check_parameters({"colour": "red"})
-    with pytest.raises(BadParameter, match="steps or axis"):
-        registry.check_parameters({"time": "never"})
-
-
 def test_every_kind_is_told_from_its_first_bytes(tmp_path: Path) -> None:
     heads = {
         "hdf5": b"\0" * 1024 + b"\x89HDF\r\n\x1a\n",
