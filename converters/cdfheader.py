@@ -108,9 +108,7 @@ def _header(data: _Bytes) -> tuple[int, list[_Variable]]:
     data.attributes()
     variables = [_variable(data, lengths) for _ in range(data.entries(0x0B))]
     if records == _STREAMING[data.wide]:
-        begins = [v.begin for v in variables if v.record]
-        step = _record_bytes(variables)
-        records = max(0, data.size - min(begins, default=data.size)) // step if step else 0
+        raise BadInput("its number of records was never written, its program did not end")
     return records, variables
 
 

@@ -8,6 +8,7 @@ dataset's samples live in is checked before a sample is read (HDF5 File Format S
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ MAX_SOURCES = 100_000
 SPARSE_BYTES = 1 << 30
 MAX_RATIO = 100_000  # zeros packed by the best filter are a few ten thousand times smaller
 CACHE_BYTES = 1 << 20  # boxes follow chunks, so the chunk cache has nothing to keep
+_SPELT = re.compile(rb"\\x([0-9a-f]{2})")
 _FILTER_NAMES = {
     305: "LZO",
     307: "bzip2",
@@ -94,7 +96,7 @@ class H5Store:
         hops = 0
         while steps:
             step = steps.popleft()
-            link = _link(at, step, f"{name}:{path}")
+            link = link_of(at, step, f"{name}:{path}")
             if isinstance(link, h5py.HardLink):
                 at, trail = self._open(name, at, step), [*trail, step]
                 continue
@@ -117,12 +119,12 @@ class H5Store:
         """The object of a hard link; samples kept in other files are looked for beside this one."""
         if not isinstance(group, h5py.Group):
             raise MissingSource(f"{name}: there is no {step} below {group.name}.")
-        with reading(f"{name}:{group.name.rstrip('/')}/{step}", "HDF5"):
-            raw = step.encode("utf-8", "surrogateescape")
+        with reading(f"{name}:{spelt(group.name).rstrip('/')}/{step}", "HDF5"):
+            raw = _raw(group, step)
             key = (name, int(h5py.h5o.get_info(group.id, raw).addr))
             if key in self._external:
                 return self._external[key]
-            item = group[step]
+            item = _object(group, raw)
             if not isinstance(item, h5py.Dataset) or not item.external:
                 return item
             item = None  # HDF5 would look in the working directory, and refuses another prefix while it is open
@@ -238,11 +240,34 @@ def _steps(path: str) -> list[str]:
     return [step for step in path.split("/") if step not in ("", ".")]
 
 
-def _link(group: Any, step: str, what: str) -> Any:
+def spelt(key: str | bytes) -> str:
+    """The name of a link as text: what is no UTF-8 comes as bytes, and is spelt `caf\\xe9`."""
+    return key if isinstance(key, str) else key.decode("utf-8", "backslashreplace")
+
+
+def _raw(group: Any, step: str) -> bytes:
+    """The name of a link as it is in the file: that of this text, or else what is spelt by it."""
+    raw = step.encode()
+    if "\\x" not in step or group.id.links.exists(raw):
+        return raw
+    return _SPELT.sub(lambda code: bytes([int(code[1], 16)]), raw)
+
+
+def _object(group: Any, raw: bytes) -> Any:
+    opened = h5py.h5o.open(group.id, raw)
+    kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
+    return kinds.get(type(opened), h5py.Datatype)(opened)
+
+
+def link_of(group: Any, step: str, what: str) -> Any:
+    """The link of a group by its name; raises MissingSource where there is none."""
     link = None
     if isinstance(group, h5py.Group):
         with reading(what, "HDF5"):
-            link = group.get(step, getlink=True)
+            raw = _raw(group, step)
+            odd = raw != step.encode() and group.id.links.exists(raw)
+            odd = odd and group.id.links.get_info(raw).type == h5py.h5l.TYPE_HARD  # others cannot be asked for by it
+            link = h5py.HardLink() if odd else group.get(step, getlink=True)
     if link is None:
         raise MissingSource(f"{what} does not exist: there is no {step}.")
     return link

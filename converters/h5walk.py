@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from converters.faults import reading
-from converters.h5links import Found, H5Store, missing_filters
+from converters.h5links import Found, H5Store, link_of, missing_filters, spelt
 from converters.jsonsafe import json_safe
 from converters.samples import is_numeric, type_name
 from scray.errors import ScrayError, TooLarge
@@ -92,13 +92,13 @@ def _visit(store: H5Store, node: Node, tree: Tree, seen: set[tuple[str, int]]) -
 
 def _keys(node: Node) -> list[str]:
     with reading(f"{node.found.file}:{node.path}", "HDF5"):
-        return sorted(islice(node.found.item, MAX_OBJECTS + 1), key=str)  # what is no UTF-8 comes as bytes
+        return sorted(map(spelt, islice(node.found.item, MAX_OBJECTS + 1)))
 
 
 def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str, int]]) -> list[Node]:
     path = f"{node.path.rstrip('/')}/{key}"
     try:
-        link = node.found.item.get(key, getlink=True)
+        link = link_of(node.found.item, key, f"{node.found.file}:{path}")
         if isinstance(link, h5py.SoftLink):
             return []  # what it leads to is met on its own path
         hard = isinstance(link, h5py.HardLink)

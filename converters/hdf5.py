@@ -30,6 +30,7 @@ from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, 
 FORMAT = "hdf5"
 MAX_MASTERS = 64
 _DATA = re.compile(r"data|image|frame|signal|count|raw|volume|entry|scan|measurement")  # what data are called
+CELLS = "/#refs#/"  # where Matlab keeps what lies in the cells of others
 EXCHANGE = "/exchange/data"  # Data Exchange 1.0, section "The exchange group"
 
 
@@ -128,7 +129,7 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     if not tree.datasets:
         why = "; ".join(tree.refused[:8])
         raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))
-    return largest(tree.datasets)
+    return largest([node for node in tree.datasets if not node.path.startswith(CELLS)] or tree.datasets)
 
 
 def source_of(

@@ -42,7 +42,7 @@ from converters.ncvars import (
 from converters.samples import left_out, parts, take, type_name
 from converters.sniff import kind_of
 from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, roles_for
-from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
+from scray.errors import BadInput, BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
 
 FORMAT = "netcdf"
 CACHE_BYTES = 1 << 20
@@ -239,12 +239,23 @@ def _as_hdf5(store: H5Store, name: str, variable: Variable) -> Found | None:
     except MissingSource:
         return None
     item = found.item
-    if not isinstance(item, h5py.Dataset) or item.shape != variable.shape:
+    if not isinstance(item, h5py.Dataset):
+        return None
+    if item.shape != variable.shape:
+        _check_filled(item, f"{name}:{variable.path}")
         return None
     if item.dtype.names is None and item.dtype.newbyteorder("<") != variable.dtype.newbyteorder("<"):
         return None
     store.check_samples(found)
     return found
+
+
+def _check_filled(item: Any, what: str) -> None:
+    """Raise where the NetCDF library would leave samples as its memory was: never written, and never to be filled."""
+    if not item.chunks or item.id.get_create_plist().get_fill_time() != h5py.h5d.FILL_TIME_NEVER:
+        return
+    if item.id.get_num_chunks() < math.prod(-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True)):
+        raise BadInput(f"{what} has samples that were never written and no fill value for them.")
 
 
 def _notes(every: list[Variable], chosen: list[Variable]) -> tuple[str, ...]:

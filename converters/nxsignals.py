@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import h5py
 
-from converters.h5links import H5Store
+from converters.h5links import H5Store, spelt
 from converters.h5walk import Node, Tree, attribute, text, texts
 from scray.errors import ScrayError
 
@@ -115,7 +115,7 @@ def _classic_signals(store: H5Store, group: Node) -> list[str]:
 def marked(store: H5Store, group: Node, name: str) -> dict[str, str]:
     """The children of a group that have this attribute, and its text; links that lead nowhere are passed over."""
     found = {}
-    for key in sorted(group.found.item, key=str)[:MAX_CHILDREN]:
+    for key in sorted(map(spelt, group.found.item))[:MAX_CHILDREN]:
         try:
             item = store.find(group.found.file, f"{group.found.path}/{key}").item
         except ScrayError:

@@ -578,15 +578,6 @@ def names_in_other_alphabets(folder: Path) -> Expected:
     return {"/Messung/größe µm [°C] 测量": cube()}
 
 
-@quirk
-def names_that_are_no_text(folder: Path) -> Expected:
-    with h5(folder) as file:
-        space = h5py.h5s.create_simple(CUBE)
-        h5py.h5d.create(file.id, b"caf\xe9", h5py.h5t.STD_I16LE, space)
-        file["data"] = cube()
-    return {"/data": cube()}
-
-
 @quirk.of(dataset="a/Data,a/data,b/data")
 def names_that_clash(folder: Path) -> Expected:
     arrays = {"/a/Data": cube(), "/a/data": cube(seed=1), "/b/data": cube(seed=2)}
@@ -740,6 +731,31 @@ def several_files_of_several_types(folder: Path) -> Expected:
         with h5(folder, f"s{i}.h5") as file:
             file["data"] = np.zeros((3, 4), kind)
     return "mixed-input"
+
+
+@quirk
+def names_that_are_no_utf8(folder: Path) -> Expected:
+    """As programs write them that know one language only."""
+    with h5(folder) as file:
+        file[b"Temp \xb0C/d\xe9"] = cube()
+        file["small"] = cube()[0]
+    return {r"/Temp \xb0C/d\xe9": cube()}
+
+
+@quirk.of(dataset="/caf\\xe9")
+def a_name_of_that_very_spelling(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file[r"caf\xe9"] = cube(seed=1)
+        file[b"caf\xe9"] = cube()
+    return {r"/caf\xe9": cube(seed=1)}
+
+
+@quirk
+def what_matlab_keeps_for_its_cells(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file["#refs#/a"] = np.zeros((9, 9, 9, 9))
+        file["A"] = cube()
+    return {"/A": cube()}
 
 
 @quirk

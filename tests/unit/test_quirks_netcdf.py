@@ -51,6 +51,27 @@ def test_records_are_padded_unless_there_is_one_variable(
 
 
 @quirk
+def a_program_that_died_while_it_streamed(folder: Path) -> Expected:
+    """The library would take the mark of a stream for four billion records, all but the first of them zeros."""
+    with nc(folder, "NETCDF3_CLASSIC", t=None, x=5) as file:
+        put(file, "v", ("t", "x"), pattern((3, 5), "i4"))
+    data = bytearray((folder / "a.nc").read_bytes())
+    data[4:8] = b"\xff" * 4
+    (folder / "a.nc").write_bytes(data)
+    return "bad-input"
+
+
+@quirk
+def never_written_never_filled_and_outgrown(folder: Path) -> Expected:
+    """The library would show what its memory holds."""
+    with nc(folder, t=None, x=5) as file:
+        file.set_fill_off()
+        file.createVariable("v", "f4", ("t", "x"), chunksizes=(1, 5))[2] = np.ones(5)
+        put(file, "w", ("t",), np.arange(6.0))
+    return "bad-input"
+
+
+@quirk
 def no_records_yet(folder: Path) -> Expected:
     with nc(folder, "NETCDF3_CLASSIC", t=None, y=4, x=5) as file:
         file.createVariable("v", "f4", ("t", "y", "x"))
