@@ -18,7 +18,7 @@ from scray.errors import Conflict, NotFound, UnsafePath
 from scray.manifest import MANIFEST, FileDigest, Manifest
 from scray.spans import CHUNK_BYTES, chunk_spans
 from scray.status import Status
-from scray.storage import inside
+from scray.storage import inside, links
 
 # a browser may show these; what else an upload brought must not run as a page of this service
 SHOWN_AS = {".png": "image/png", ".json": "application/json"}
@@ -53,12 +53,12 @@ def list_files(identifier: str, backend: BackendOf, user_email: str | None = Non
         raise Conflict(f"The dataset is '{dataset.status}': its files can be listed once it is 'done'.")
     try:
         folder = backend.storage.converted_dir(dataset.uuid)
-        found, links = _digests(folder), _links(folder)
+        found, second = _digests(folder), links(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound("This dataset has no result: it was not converted.") from error
     files = [ResultFile(path=file.path, size_bytes=file.size, chunks=list(file.chunks)) for file in found]
     total = sum(file.size for file in found)
-    return FileList(dataset_uuid=dataset.uuid, total_bytes=total, files=files, links=links)
+    return FileList(dataset_uuid=dataset.uuid, total_bytes=total, files=files, links=second)
 
 
 @router.get("/{identifier}/files/{path:path}", response_class=FileResponse)
@@ -87,13 +87,3 @@ def _digests(folder: Path) -> list[FileDigest]:
     text = (folder / MANIFEST).read_bytes()
     chunks = tuple(hashlib.sha256(text[span.start : span.stop]).hexdigest() for span in chunk_spans(len(text)))
     return [*Manifest.from_json(text).outputs, FileDigest(MANIFEST, len(text), chunks)]
-
-
-def _links(folder: Path) -> dict[str, str]:
-    """The links at the top, as ARCO readers need them; those that lead out are none of the result's."""
-    found = {path.name: path.readlink() for path in sorted(folder.iterdir()) if path.is_symlink() and path.is_dir()}
-    return {
-        name: target.as_posix()
-        for name, target in found.items()
-        if not target.is_absolute() and (folder / target).resolve().is_relative_to(folder.resolve())
-    }

@@ -7,15 +7,16 @@ was stopped. Credentials stay sealed on the way to the tasks, and are forgotten 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.flights import call, cluster_cpus, run_all
-from cluster.nodes import errand
+from cluster.nodes import NODES, errand
 from scray.errors import ChecksumMismatch, DatabaseError, NotFound, RemoteChanged
 from scray.log import Action
 from scray.secrets import Sealer
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 IMPORTING = ".importing"
 SEALED = "source_sealed"
-AT_ONCE = 8  # ranges of one import under way
-FETCH_CPUS = 0.25  # a task that waits for the network most of the time
+LINES = 8  # ranges that one task fetches at a time; to start a worker costs as much as many of them
+MOST_PORTIONS = 4 * LINES  # of one task
+MOST_TASKS = 8  # of one import under way, each on a node of its own
+FETCH_CPUS = 0.5  # a task that waits for the network most of the time
 STARTS = 3  # how often a source may change, or differ from its checksum, before it is given up
 
 
@@ -60,10 +63,11 @@ def begin_task(errand: Errand) -> None:
     Intake.begin(Path(errand.folder), _source(errand.kind, errand.sealed), load_settings().max_bytes)
 
 
-@errand(num_cpus=FETCH_CPUS)
-def fetch_task(errand: Errand, number: int, seconds: float) -> int:
-    """Fetch one portion within so many seconds; its bytes."""
-    return Intake(Path(errand.folder)).fetch(_source(errand.kind, errand.sealed), number, time.time() + seconds)
+@errand(num_cpus=FETCH_CPUS, scheduling_strategy="SPREAD")
+def fetch_task(errand: Errand, numbers: tuple[int, ...], seconds: float) -> int:
+    """Fetch some portions within so many seconds; their bytes."""
+    intake, until = Intake(Path(errand.folder)), time.time() + seconds
+    return intake.fetch(_source(errand.kind, errand.sealed), numbers, until, LINES)
 
 
 @errand(num_cpus=1)
@@ -125,22 +129,35 @@ def _fetch(work: Conversion, errand: Errand, intake: Intake) -> None:
     """Whatever has no mark yet."""
     work.meter.enter("fetching", intake.total_bytes)
     marks = intake.marks()
-    work.meter.skip(sum(sum(mark.sizes) for mark in marks.values()))
+    work.meter.skip(sum(mark.size for mark in marks.values()))
+    tasks = max(1, min(len(NODES.usable()), MOST_TASKS))
+    missing = dict.fromkeys(number for number in range(len(intake.portions)) if number not in marks)
     until = time.monotonic() + _seconds_left(work)
-    calls = (
-        (
-            number,
-            partial(fetch_task.options(name=f"{_label(work)}:fetch").remote, errand, number, until - time.monotonic()),
-        )
-        for number in range(len(intake.portions))
-        if number not in marks
-    )
-    for number, size in run_all(calls, AT_ONCE, work.check):
-        work.meter.add(size, intake.files[intake.portions[number][-1].file].path)
+    task = fetch_task.options(name=f"{_label(work)}:fetch").remote
+    calls = ((numbers, partial(task, errand, numbers, until - time.monotonic())) for numbers in share(missing, tasks))
+    look = partial(_count, work, intake, missing, tasks * MOST_PORTIONS)
+    for _ in run_all(calls, tasks, look):
+        look()
+
+
+def share(numbers: Iterable[int], tasks: int) -> Iterator[tuple[int, ...]]:
+    """Portions in groups, each for a task: of some for every line, if so many tasks can have as many."""
+    left = list(numbers)
+    size = min(max(-(-len(left) // tasks), LINES), MOST_PORTIONS)
+    yield from (tuple(left[start : start + size]) for start in range(0, len(left), size))
+
+
+def _count(work: Conversion, intake: Intake, missing: dict[int, None], most: int) -> None:
+    """What has come since the last time, of the first so many that are missing: tasks begin with the first."""
+    work.check()
+    for number in list(islice(missing, most)):
+        if mark := intake.mark(number):
+            del missing[number]
+            work.meter.add(mark.size, intake.files[intake.portions[number][-1].file].path)
 
 
 def _check(work: Conversion, intake: Intake) -> None:
-    """Every byte is read again and compared with what was received, or with the source's own checksum."""
+    """What is not proved by its ranges is read again, and all of it compared with the source's own checksum."""
     checks = list(intake.checks())
     work.meter.enter("checking", sum(span.size for check in checks for span in check.spans))
     digests: dict[tuple[int, Span], str] = {}

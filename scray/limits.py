@@ -31,7 +31,7 @@ MEANINGS: Final[Mapping[str, str]] = {
     "perform": "one task of a plan: bricks, merges, segments",
     "seal": "headers, metadata, preview, manifest",
     "begin": "asking a remote source what there is",
-    "fetch": "fetching one portion of a remote source",
+    "fetch": "fetching some portions of a remote source",
     "check": "reading back a part of what was fetched",
     "send": "sending one portion of a result to the bucket",
 }

@@ -1,12 +1,13 @@
 """A published dataset -> a bucket: every file of its manifest under `<prefix>/<uuid>/`, the headers last.
 
 *A reader of the bucket sees no header before the data it names.* What is there already, byte by byte, is not sent
-again.
+again. What has a second name in the result, by a link, has it in the bucket by a copy.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from scray.errors import BadParameter, ChecksumMismatch, SourceNotFound, SourceU
 from scray.manifest import MANIFEST, Manifest
 from scray.settings import Settings
 from scray.sources.bucket import profile, s3_client, translated
-from scray.sources.intake import fits
+from scray.sources.checksum import fits
 from scray.spans import Span, chunk_spans, hash_spans
-from scray.storage import HEADER, inside
+from scray.storage import HEADER, inside, links
 
 PART_BYTES = 64 << 20
 SENDERS = 4  # parts of one file under way
@@ -66,8 +67,16 @@ def rounds(folder: Path) -> tuple[tuple[tuple[str, ...], ...], ...]:
     headers = sorted(name for name in sizes if Path(name).name == HEADER and name != HEADER)
     data = sorted(sizes.keys() - {*headers, HEADER})
     rest = [(name,) for name in AFTER_DATA if (folder / name).is_file()]
-    found = [_portions(data, sizes), _portions(headers, sizes), *((portion,) for portion in rest)]
-    return tuple(portions for portions in found if portions)
+    second = {name: sizes[path] for target in links(folder).items() for name, path in _under(*target, data)}
+    found = [_portions(data, sizes), _portions(sorted(second), second), _portions(headers, sizes)]
+    return tuple(portions for portions in [*found, *((portion,) for portion in rest)] if portions)
+
+
+def _under(link: str, target: str, names: list[str]) -> Iterator[tuple[str, str]]:
+    """The second names of files below a folder that has a link; a bucket knows no links. Second name, first name."""
+    for name in names:
+        if Path(name).is_relative_to(target):
+            yield (Path(link) / Path(name).relative_to(target)).as_posix(), name
 
 
 def _portions(names: list[str], sizes: dict[str, int]) -> tuple[tuple[str, ...], ...]:
@@ -99,8 +108,12 @@ def _send(client: Any, target: Target, uuid: str, folder: Path, name: str) -> in
     spans = chunk_spans(size, PART_BYTES) if size > PART_BYTES else (Span(0, size),)
     digests = hash_spans(path, spans, "md5")
     if not _is_there(client, where, size, digests):
+        first = path.relative_to(folder.resolve()).as_posix()
         with translated(f"s3://{target.bucket}"):
-            _upload(client, path, where)
+            if first == name or size > PART_BYTES:
+                _upload(client, path, where)
+            else:
+                client.copy_object(**where, CopySource={"Bucket": target.bucket, "Key": target.key(uuid, first)})
         if not _is_there(client, where, size, digests):
             raise ChecksumMismatch(f"'{name}' did not arrive in the bucket as it is here.")
     return size

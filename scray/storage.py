@@ -297,6 +297,18 @@ def data_folders(root: Path) -> list[Path]:
     return found
 
 
+def links(root: Path) -> dict[str, str]:
+    """Folders at the top of a result that are found under a second name, as ARCO readers need it: name -> relative path
+    of the folder. Links that lead out are none of the result's.
+    """
+    found = {path.name: path.readlink() for path in sorted(root.iterdir()) if path.is_symlink() and path.is_dir()}
+    return {
+        name: target.as_posix()
+        for name, target in found.items()
+        if not target.is_absolute() and (root / target).resolve().is_relative_to(root.resolve())
+    }
+
+
 def _is_data(name: Path) -> bool:
     return any(DATA_FOLDER.fullmatch(part) for part in name.parts)
 

@@ -1,60 +1,36 @@
 """The folder in which an import arrives: what there is to fetch, what was fetched, and whether it is right.
 
-    plan.json        the files of the source, as they were probed
+    portions.json    the files of the source, as they were probed
     parts/<n>        the bytes of the n-th file, each at its final offset
-    marks/<n>.json   the n-th portion is in its parts and flushed, with the digests of what was received
+    marks/<n>.json   the n-th portion is in its parts and flushed, with the digests of what lies there
 
 *A range that has its mark is on disk and is not fetched again; one that has none may be fetched by anybody, any number
-of times.* A process that dies between any two lines costs at most the portion it was fetching.
+of times.* A process that dies between any two lines costs at most the portions it was fetching.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import time
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import accumulate
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from scray.errors import (
-    BadInput,
-    ChecksumMismatch,
-    Conflict,
-    EmptyInput,
-    NoSpace,
-    RemoteChanged,
-    ScrayError,
-    SourceUnreachable,
-    TimedOut,
-    TooLarge,
-)
-from scray.sources import Listing, RemoteFile, Source
-from scray.spans import CHUNK_BYTES, Span, chunk_spans, hash_spans
+from scray.errors import BadInput, ChecksumMismatch, Conflict, RemoteChanged, TimedOut
+from scray.sources import RemoteFile, Source, checksum
+from scray.sources.landing import land
+from scray.sources.portions import check_listing, check_room, portions
+from scray.spans import Span, hash_spans
 from scray.storage import free_bytes, fsync_folder, inside, remove_tree, write_atomic
 
-PLAN = "plan.json"
-RANGE_BYTES = CHUNK_BYTES // 4
-LARGE_BYTES = 4096 * RANGE_BYTES  # beyond that, ranges are whole chunks
-PORTION_FILES = 64
+PLAN = "portions.json"
 CHECK_BYTES = 1 << 30
-TRIES = 5
-PAUSE_SECONDS = 0.5
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-
-
-class Piece(NamedTuple):
-    """A span of the n-th file."""
-
-    file: int
-    span: Span
-
-
-Portion = tuple[Piece, ...]
 
 
 class Check(NamedTuple):
@@ -67,10 +43,14 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Mark:
-    """A portion that is there: the bytes and, where the source gives no checksum, SHA-256 of each of its pieces."""
+    """A portion that is there: the bytes of each of its pieces, and the digests that prove it, read from the disk."""
 
     sizes: tuple[int, ...]
-    digests: tuple[str, ...]
+    digests: tuple[tuple[str, ...], ...]
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes)
 
 
 class Intake:
@@ -124,58 +104,85 @@ class Intake:
         found = (self.folder / "marks").glob("[0-9]*.json")
         return {int(path.stem): _read_mark(path) for path in found}
 
+    def mark(self, number: int) -> Mark | None:
+        """That of one portion, once it is there."""
+        try:
+            return _read_mark(self._mark(number))
+        except FileNotFoundError:
+            return None
+
+    def _mark(self, number: int) -> Path:
+        return self.folder / "marks" / f"{number}.json"
+
     def part(self, number: int) -> Path:
         return self.folder / "parts" / str(number)
 
-    def fetch(self, source: Source, number: int, until: float) -> int:
-        """Fetch one portion, trying again where a line breaks; its bytes. `until` (time.time) is the limit."""
-        received = [self._piece(source, piece, until) for piece in self.portions[number]]
-        sizes, digests = zip(*received, strict=True)
-        mark = {"sizes": sizes, "digests": digests}
-        write_atomic(self.folder / "marks" / f"{number}.json", json.dumps(mark).encode(), flush_folder=False)
-        return sum(sizes)
+    def fetch(self, source: Source, numbers: Iterable[int], until: float, lines: int = 1) -> int:
+        """Fetch portions that have no mark yet, `lines` at a time; their bytes. `until` (time.time) is the limit.
 
-    def _piece(self, source: Source, piece: Piece, until: float) -> tuple[int, str]:
-        file, part = self.files[piece.file], self.part(piece.file)
-        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        Raises what the source does, for one of them; those under way beside it are finished, further ones not begun.
+        """
+
+        def check() -> None:
+            if time.time() > until:
+                raise TimedOut("The import took longer than SCRAY_IMPORT_SECONDS allows.")
+
+        pool = ThreadPoolExecutor(lines)
         try:
-            landing = _Landing(fd, file, piece.span, until)
-            landing.fetch(source)
-            os.fdatasync(fd)
+            marks = pool.map(lambda number: self.mark(number) or self._portion(source, number, check), numbers)
+            return sum(mark.size for mark in marks)
         finally:
-            os.close(fd)
-        return landing.received, landing.digest.hexdigest() if not file.checksum else ""
+            pool.shutdown(cancel_futures=True)
+
+    def _portion(self, source: Source, number: int, check: Callable[[], None]) -> Mark:
+        landed = [
+            land(source, self.files[piece.file], piece.span, self.part(piece.file), check)
+            for piece in self.portions[number]
+        ]
+        mark = Mark(tuple(size for size, _ in landed), tuple(digests for _, digests in landed))
+        write_atomic(self._mark(number), json.dumps(asdict(mark)).encode(), flush_folder=False)
+        return mark
 
     # --- checking ------------------------------------------------------------------------------------
 
     def checks(self) -> Iterator[Check]:
-        """What to read again, once everything is there: about a gibibyte at a time where that is possible."""
-        sizes = self.sizes()
+        """What is still to be read, once everything is there, about a gibibyte at a time where that is possible: files
+        in several ranges whose checksum is of the whole.
+        """
         for number, file in enumerate(self.files):
-            algorithm, spans = self._promise(number, file, sizes[number])
-            for group in _groups(spans):
-                yield Check(number, algorithm, group)
+            if file.checksum and not self._proved(number):
+                proof = checksum.whole(file, file.size or 0)
+                for group in _groups(proof.spans):
+                    yield Check(number, proof.algorithm, group)
+
+    def _proved(self, number: int) -> bool:
+        """Whether the marks of a file prove all of it."""
+        file, spans = self.files[number], self._spans[number]
+        size = spans[-1].stop if spans else 0
+        return bool(spans) and all(checksum.part(file, span, size) for span in spans)
 
     def digest(self, check: Check) -> tuple[str, ...]:
         """The digests of a check, from disk."""
         return hash_spans(self.part(check.file), check.spans, check.algorithm)
 
-    def compare(self, digests: dict[tuple[int, Span], str]) -> None:
-        """Raises ChecksumMismatch naming the file, which is then fetched anew."""
-        sizes, received = self.sizes(), self._received()
+    def compare(self, digests: Mapping[tuple[int, Span], str]) -> None:
+        """`digests` are those of all checks. Raises ChecksumMismatch naming the file, which is then fetched anew."""
+        marks = self.marks()
+        self._compare_sizes(marks)
+        received = self._received(marks)
         for number, file in enumerate(self.files):
-            algorithm, spans = self._promise(number, file, sizes[number])
-            found = [digests[number, span] for span in spans]
-            kept = [received.get((number, span), digest) for span, digest in zip(spans, found, strict=True)]
-            right = fits(file.checksum, algorithm, found) if file.checksum else kept == found
-            if not right:
+            if not file.checksum:
+                continue
+            proof = checksum.whole(file, file.size or 0)
+            found = received[number] if self._proved(number) else [digests[number, span] for span in proof.spans]
+            if not checksum.fits(file.checksum, proof.algorithm, found):
                 self._forget(number)
                 raise ChecksumMismatch(f"'{file.path}' does not have the checksum that its source gives.")
 
-    def sizes(self) -> dict[int, int]:
-        """The size of each file, from what has arrived; RemoteChanged where that is not what was promised."""
+    def _compare_sizes(self, marks: Mapping[int, Mark]) -> None:
+        """Raises RemoteChanged where what has arrived is not what was promised."""
         found: dict[int, int] = dict.fromkeys(range(len(self.files)), 0)
-        for number, mark in self.marks().items():
+        for number, mark in marks.items():
             for piece, size in zip(self.portions[number], mark.sizes, strict=True):
                 found[piece.file] += size
         for number, file in enumerate(self.files):
@@ -183,31 +190,20 @@ class Intake:
             fetched = there if number in self.linked else found[number]
             if fetched != there or file.size not in {None, there}:
                 raise RemoteChanged(f"'{file.path}' has {there:,} bytes instead of {file.size or found[number]:,}.")
-        return found
 
-    def _promise(self, number: int, file: RemoteFile, size: int) -> tuple[str, tuple[Span, ...]]:
-        """How a file is checked: the algorithm and the spans it is applied to."""
-        if not file.checksum:
-            return "sha256", tuple(Span(span.start, min(span.stop, size)) for span in self._spans[number])
-        algorithm = file.checksum.partition(":")[0]
-        if algorithm == "etag":
-            return "md5", chunk_spans(size, file.part_bytes)
-        return algorithm, (Span(0, size),)
-
-    def _received(self) -> dict[tuple[int, Span], str]:
-        """The digests of what was received, where they are what a file is checked by."""
-        found = {}
-        for number, mark in self.marks().items():
-            for piece, size, digest in zip(self.portions[number], mark.sizes, mark.digests, strict=True):
-                if digest:
-                    found[piece.file, Span(piece.span.start, piece.span.start + size)] = digest
+    def _received(self, marks: Mapping[int, Mark]) -> dict[int, list[str]]:
+        """The digests of each file, in the order of its spans."""
+        found: dict[int, list[str]] = {number: [] for number in range(len(self.files))}
+        for number in sorted(marks):
+            for piece, digests in zip(self.portions[number], marks[number].digests, strict=True):
+                found[piece.file] += digests
         return found
 
     def _forget(self, file: int) -> None:
         """What is there of a file does not count any more."""
         for number, portion in enumerate(self.portions):
             if any(piece.file == file for piece in portion):
-                (self.folder / "marks" / f"{number}.json").unlink(missing_ok=True)
+                self._mark(number).unlink(missing_ok=True)
         self.part(file).unlink(missing_ok=True)
 
     # --- landing -------------------------------------------------------------------------------------
@@ -231,116 +227,6 @@ class Intake:
         remove_tree(self.folder)
 
 
-class _Landing:
-    """One piece on its way to the disk: how far it is, and its digest."""
-
-    def __init__(self, fd: int, file: RemoteFile, span: Span, until: float) -> None:
-        self._fd, self._file, self._span, self._until = fd, file, span, until
-        self.received = 0
-        self.digest = hashlib.sha256()
-
-    def __call__(self, data: bytes) -> None:
-        if time.time() > self._until:
-            raise TimedOut(f"Importing '{self._file.path}' took longer than SCRAY_IMPORT_SECONDS allows.")
-        if self.received + len(data) > self._span.size:
-            raise self._too_much()
-        _write_all(self._fd, data, self._span.start + self.received)
-        self.received += len(data)
-        if not self._file.checksum:
-            self.digest.update(data)
-
-    def _too_much(self) -> ScrayError:
-        name = self._file.path
-        if self._file.size is None:
-            return TooLarge(f"'{name}' is larger than the limit of {self._span.size:,} bytes (SCRAY_MAX_BYTES).")
-        return RemoteChanged(f"The source sends more of '{name}' than it announced.")
-
-    def fetch(self, source: Source) -> None:
-        """All of the span; raises the last error when several tries in a row brought nothing."""
-        fruitless = 0
-        while self._span.size:
-            before = self.received
-            try:
-                source.read(self._file, Span(self._span.start + before, self._span.stop), self)
-                if self._file.size is None or self.received == self._span.size:
-                    return
-                error = SourceUnreachable(f"The source ended in the middle of '{self._file.path}'.")
-            except SourceUnreachable as broken:
-                error = broken
-            fruitless = 0 if self.received > before and self._file.ranged else fruitless + 1
-            if fruitless == TRIES:
-                raise error
-            if not self._file.ranged:
-                self._start_again()
-            time.sleep(max(error.wait_seconds, PAUSE_SECONDS * 2**fruitless))
-
-    def _start_again(self) -> None:
-        self.received, self.digest = 0, hashlib.sha256()
-        os.ftruncate(self._fd, 0)
-
-
-# --- plans -------------------------------------------------------------------------------------------
-
-
-def portions(files: Sequence[RemoteFile], linked: Container[int], most_bytes: int) -> Iterator[Portion]:
-    """All of all files that are not linked, cut into ranges and packed into portions; the same for every reader of
-    the plan.
-    """
-    total = sum(file.size or 0 for file in files)
-    range_bytes = RANGE_BYTES if total <= LARGE_BYTES else CHUNK_BYTES
-    open_portion: list[Piece] = []
-    held = 0
-    for piece in _pieces(files, linked, range_bytes, most_bytes):
-        if open_portion and (held + piece.span.size > range_bytes or len(open_portion) == PORTION_FILES):
-            yield tuple(open_portion)
-            open_portion, held = [], 0
-        open_portion.append(piece)
-        held += piece.span.size
-    if open_portion:
-        yield tuple(open_portion)
-
-
-def _pieces(files: Sequence[RemoteFile], linked: Container[int], range_bytes: int, most_bytes: int) -> Iterator[Piece]:
-    for number, file in enumerate(files):
-        if number in linked:
-            continue
-        if file.size is None:
-            yield Piece(number, Span(0, most_bytes))
-        elif not file.ranged or not file.size:
-            yield Piece(number, Span(0, file.size))
-        else:
-            yield from (Piece(number, span) for span in chunk_spans(file.size, range_bytes))
-
-
-def check_room(files: Sequence[RemoteFile], linked: Container[int], free: int) -> None:
-    """Raises NoSpace where the disk cannot hold what is to be copied."""
-    needed = sum(file.size or 0 for number, file in enumerate(files) if number not in linked)
-    if needed > free:
-        raise NoSpace(f"The import has {needed:,} bytes; {free:,} are free.")
-
-
-def check_listing(listing: Listing) -> None:
-    """Raises EmptyInput, and BadInput where two files, or a file and a folder, have one name."""
-    if not listing.files:
-        raise EmptyInput("There is nothing to import: " + (" ".join(listing.notes) or "no file was found."))
-    paths = [PurePosixPath(file.path) for file in listing.files]
-    folders = {str(folder) for path in paths for folder in path.parents}
-    seen: set[str] = set()
-    for path in map(str, paths):
-        if path in seen or path in folders:
-            raise BadInput(f"The source has two things that would both be called '{path}'.")
-        seen.add(path)
-
-
-def fits(checksum: str, algorithm: str, digests: Sequence[str]) -> bool:
-    """Whether these digests of a file are what its source promised (see `RemoteFile.checksum`)."""
-    kind, _, promised = checksum.partition(":")
-    if kind != "etag":
-        return [promised.lower()] == list(digests)
-    whole = hashlib.new(algorithm, b"".join(map(bytes.fromhex, digests)), usedforsecurity=False).hexdigest()
-    return promised.lower() == f"{whole}-{len(digests)}"
-
-
 def _groups(spans: Sequence[Span]) -> Iterator[tuple[Span, ...]]:
     """Consecutive spans, so many that each group begins in another gibibyte."""
     ends = list(accumulate((span.size for span in spans), initial=0))
@@ -355,14 +241,7 @@ def _groups(spans: Sequence[Span]) -> Iterator[tuple[Span, ...]]:
 
 def _read_mark(path: Path) -> Mark:
     values: dict[str, Any] = json.loads(path.read_bytes())
-    return Mark(tuple(values["sizes"]), tuple(values["digests"]))
-
-
-def _write_all(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view, offset = view[written:], offset + written
+    return Mark(tuple(values["sizes"]), tuple(map(tuple, values["digests"])))
 
 
 def _link(part: Path, target: Path) -> None:

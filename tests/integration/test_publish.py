@@ -93,6 +93,25 @@ def test_a_copy_is_exact_and_what_is_there_is_not_sent_again(
     assert after["lab/u1/preview.png"][0] == there["lab/u1/preview.png"][0]
 
 
+def test_what_has_a_link_is_there_under_both_names(folder: Path, settings: Settings, client: Any) -> None:
+    """As the top header of a result of several volumes needs it."""
+    (folder / "detector/visus").mkdir()
+    (folder / "detector/visus/0.bin").write_bytes(os.urandom(5000))
+    (folder / "visus").symlink_to("detector/visus")
+    (folder / "away").symlink_to(folder.parent)
+    outputs = tuple(digest_file(folder, name) for name in [*NAMES, "detector/visus/0.bin"])
+    (folder / MANIFEST).write_bytes(Manifest((), outputs).to_json())
+    names = [name for portions in rounds(folder) for portion in portions for name in portion]
+    assert names.index("detector/visus/0.bin") < names.index("visus/0.bin") < names.index("detector/visus.idx")
+    for name in names:
+        send(folder, "u3", (name,), settings)
+    assert set(objects(client)) == {
+        f"lab/u3/{name}" for name in [*NAMES, MANIFEST, "detector/visus/0.bin", "visus/0.bin"]
+    }
+    body = client.get_object(Bucket="results", Key="lab/u3/visus/0.bin")["Body"].read()
+    assert body == (folder / "detector/visus/0.bin").read_bytes()
+
+
 def test_what_cannot_be_copied_says_why(folder: Path, settings: Settings, client: Any) -> None:
     for more, error in (
         ({"publish_profile": "wrong"}, SourceDenied),

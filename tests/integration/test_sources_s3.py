@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 from pathlib import Path
@@ -21,8 +22,7 @@ from scray.errors import (
     SourceUnreachable,
 )
 from scray.settings import Settings
-from scray.sources import intake as intakes
-from scray.sources import open_source
+from scray.sources import landing, open_source, portions
 from scray.sources.bucket import Keys, s3_client
 from scray.sources.intake import Intake
 from scray.sources.s3 import S3Source
@@ -46,6 +46,7 @@ def bucket(swift: Swift) -> Any:
     client.put_object(Bucket=BUCKET, Key="run/empty", Body=b"")
     client.put_object(Bucket=BUCKET, Key="running", Body=b"another")
     client.put_object(Bucket=BUCKET, Key="hostile/../../x", Body=b"x")
+    client.put_object(Bucket=BUCKET, Key="whole.bin", Body=CONTENT)
     put_in_parts(client, "parts.bin", [PART_BYTES, PART_BYTES, 1234])
     put_in_parts(client, "odd.bin", [PART_BYTES + 1000, PART_BYTES, 234])
     return client
@@ -64,8 +65,8 @@ def put_in_parts(client: Any, key: str, sizes: list[int]) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intakes, "PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(intakes, "RANGE_BYTES", 1_000_000)
+    monkeypatch.setattr(landing, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(portions, "RANGE_BYTES", 1_000_000)
 
 
 def source(swift: Swift, key: str, settings: Settings = ALLOWED, **config: Any) -> S3Source:
@@ -78,8 +79,7 @@ def source(swift: Swift, key: str, settings: Settings = ALLOWED, **config: Any) 
 
 def import_all(found: S3Source, folder: Path) -> dict[str, bytes]:
     intake = Intake.begin(folder / "intake", found, 1 << 30)
-    for number in range(len(intake.portions)):
-        intake.fetch(found, number, time.time() + 60)
+    intake.fetch(found, range(len(intake.portions)), time.time() + 60, lines=3)
     check(intake)
     list(intake.land(folder / "data"))
     data = folder / "data"
@@ -107,6 +107,19 @@ def test_an_object_of_parts_is_fetched_in_ranges_and_checked_by_its_parts(swift:
     (file,) = found.probe().files
     assert (file.checksum.partition(":")[0], file.part_bytes, file.checksum[-2:]) == ("etag", PART_BYTES, "-3")
     assert import_all(found, tmp_path) == {"parts.bin": CONTENT}
+    intake = Intake(tmp_path / "intake")
+    assert (len(intake.portions), list(intake.checks())) == (3, []), "whole parts, each proved by itself"
+    mark = tmp_path / "intake/marks/1.json"
+    mark.write_text(json.dumps({"sizes": [PART_BYTES], "digests": [["0" * 32]]}))
+    with pytest.raises(ChecksumMismatch):
+        check(intake)
+
+
+@pytest.mark.usefixtures("bucket")
+def test_a_checksum_of_the_whole_is_compared_at_the_end(swift: Swift, tmp_path: Path) -> None:
+    found = source(swift, "whole.bin")
+    assert found.probe().files[0].checksum.startswith("md5:")
+    assert import_all(found, tmp_path) == {"whole.bin": CONTENT}
     intake = Intake(tmp_path / "intake")
     assert len(intake.portions) == 11
     with intake.part(0).open("r+b") as part:
@@ -167,10 +180,10 @@ def test_an_object_that_changes_meanwhile_is_told(swift: Swift, bucket: Any, tmp
     bucket.put_object(Bucket=BUCKET, Key="change", Body=CONTENT)
     found = source(swift, "change")
     intake = Intake.begin(tmp_path / "intake", found, 1 << 30)
-    intake.fetch(found, 0, time.time() + 60)
+    intake.fetch(found, (0,), time.time() + 60)
     bucket.put_object(Bucket=BUCKET, Key="change", Body=CONTENT[::-1])
     with pytest.raises(RemoteChanged):
-        intake.fetch(found, 1, time.time() + 60)
+        intake.fetch(found, (1,), time.time() + 60)
 
 
 @pytest.mark.usefixtures("bucket")

@@ -22,8 +22,7 @@ from scray.errors import (
     SourceUnreachable,
 )
 from scray.settings import Settings
-from scray.sources import intake as intakes
-from scray.sources import open_source
+from scray.sources import landing, open_source, portions
 from scray.sources.config import read_config
 from scray.sources.drive import DriveSource
 from scray.sources.intake import Intake
@@ -43,8 +42,8 @@ def drive() -> Iterator[Drive]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intakes, "PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(intakes, "RANGE_BYTES", 1000)
+    monkeypatch.setattr(landing, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(portions, "RANGE_BYTES", 1000)
 
 
 def source(drive: Drive, id: str, key: dict[str, Any] | str | None = None, **settings: Any) -> DriveSource:
@@ -57,8 +56,7 @@ def source(drive: Drive, id: str, key: dict[str, Any] | str | None = None, **set
 
 def import_all(found: DriveSource, folder: Path) -> dict[str, bytes]:
     intake = Intake.begin(folder / "intake", found, 1 << 20)
-    for number in range(len(intake.portions)):
-        intake.fetch(found, number, time.time() + 60)
+    intake.fetch(found, range(len(intake.portions)), time.time() + 60, lines=3)
     digests: dict[tuple[int, Span], str] = {}
     for one in intake.checks():
         digests |= {(one.file, span): digest for span, digest in zip(one.spans, intake.digest(one), strict=True)}
@@ -79,7 +77,7 @@ def test_a_broken_line_is_taken_up_again(drive: Drive, tmp_path: Path) -> None:
     found = source(drive, id)
     intake = Intake.begin(tmp_path / "intake", found, 1 << 20)
     drive.cut_after = 300
-    intake.fetch(found, 0, time.time() + 60)
+    intake.fetch(found, (0,), time.time() + 60)
     assert [one.partition(" ")[2] for one in drive.asked[-2:]] == ["bytes=0-999", "bytes=300-999"]
     assert intake.part(0).read_bytes() == CONTENT[:1000]
 

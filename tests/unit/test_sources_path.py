@@ -24,11 +24,13 @@ from scray.errors import (
     TooLarge,
 )
 from scray.settings import Settings
-from scray.sources import Listing, RemoteFile, open_source
-from scray.sources import intake as intakes
-from scray.sources.intake import RANGE_BYTES, Intake, check_listing, check_room, fits, portions
+from scray.sources import Listing, RemoteFile, checksum, open_source
+from scray.sources import portions as cutting
+from scray.sources.checksum import fits
+from scray.sources.intake import Intake
 from scray.sources.path import PathSource
-from scray.spans import Span
+from scray.sources.portions import PORTION_FILES, RANGE_BYTES, check_listing, check_room, portions
+from scray.spans import CHUNK_BYTES, Span
 
 CONTENT = os.urandom(10_000)
 
@@ -53,8 +55,7 @@ def source(path: Path | str, *roots: Path, **config: str) -> PathSource:
 
 def import_all(found: PathSource, folder: Path) -> dict[str, Path]:
     intake = Intake.begin(folder / "intake", found, 1 << 20)
-    for number in range(len(intake.portions)):
-        intake.fetch(found, number, time.time() + 60)
+    intake.fetch(found, range(len(intake.portions)), time.time() + 60, lines=3)
     digests: dict[tuple[int, Span], str] = {}
     for one in intake.checks():
         digests |= {(one.file, span): digest for span, digest in zip(one.spans, intake.digest(one), strict=True)}
@@ -75,7 +76,7 @@ def test_a_folder_is_linked_where_that_is_possible(root: Path, tmp_path: Path) -
 def test_else_it_is_copied_and_the_source_is_left_alone(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intakes, "RANGE_BYTES", 999)
+    monkeypatch.setattr(cutting, "RANGE_BYTES", 999)
     monkeypatch.setattr(PathSource, "adopt", lambda *_: False)
     found = import_all(source(root / "run", root), tmp_path)
     assert set(found) == {"a.tif", "deep/a.tif", "deep/empty"}
@@ -154,7 +155,7 @@ def test_a_file_that_changes_meanwhile_is_told(root: Path, tmp_path: Path, monke
     intake = Intake.begin(tmp_path / "intake", found, 1 << 20)
     (root / "run/a.tif").write_bytes(CONTENT + b"more")
     with pytest.raises(RemoteChanged):
-        intake.fetch(found, 0, time.time() + 60)
+        intake.fetch(found, (0,), time.time() + 60)
 
 
 def test_land_never_replaces(root: Path, tmp_path: Path) -> None:
@@ -191,7 +192,23 @@ def test_portions_hold_every_byte_once(sizes: list[int | None], ranged: list[boo
         assert (spans[0].start, spans[-1].stop) == (0, 77 if file.size is None else file.size)
         assert all(one.stop == other.start for one, other in pairwise(spans))
         assert len(spans) == 1 or file.ranged
-    assert all(0 < len(portion) <= intakes.PORTION_FILES for portion in found)
+    assert all(0 < len(portion) <= PORTION_FILES for portion in found)
+
+
+@given(
+    size=st.integers(1, 40 * RANGE_BYTES), part=st.integers(0, 2 * CHUNK_BYTES), kind=st.sampled_from(["etag", "md5"])
+)
+def test_ranges_hold_whole_parts_where_these_are_not_too_large(size: int, part: int, kind: str) -> None:
+    file = RemoteFile("a", "", size, "v", ranged=True, checksum=f"{kind}:x", part_bytes=part if kind == "etag" else 0)
+    spans = [piece.span for (piece,) in portions([file], (), 0)]
+    proofs = [checksum.part(file, span, size) for span in spans] if kind == "md5" or part else []
+    if kind == "etag" and 0 < part <= CHUNK_BYTES:
+        found = [span for proof in proofs if proof for span in proof.spans]
+        assert tuple(found) == checksum.whole(file, size).spans
+        assert all(span.size <= max(RANGE_BYTES, part) for span in spans)
+    elif kind == "md5":
+        assert [bool(proof) for proof in proofs] == [len(spans) == 1] * len(spans)
+    assert max(span.size for span in spans) <= CHUNK_BYTES
 
 
 @pytest.mark.parametrize("paths", [["a", "a"], ["a", "a/b"], ["x/y", "x"]])

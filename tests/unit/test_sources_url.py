@@ -27,8 +27,7 @@ from scray.errors import (
     TooLarge,
 )
 from scray.settings import Settings
-from scray.sources import intake as intakes
-from scray.sources import open_source
+from scray.sources import RemoteFile, Sink, landing, open_source, portions
 from scray.sources.address import Allowed, wait_seconds
 from scray.sources.intake import Intake
 from scray.sources.url import UrlSource
@@ -48,8 +47,8 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intakes, "PAUSE_SECONDS", 0.001)
-    monkeypatch.setattr(intakes, "RANGE_BYTES", SMALL)
+    monkeypatch.setattr(landing, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(portions, "RANGE_BYTES", SMALL)
 
 
 def source(url: str, settings: Settings = ALLOWED) -> UrlSource:
@@ -61,7 +60,7 @@ def source(url: str, settings: Settings = ALLOWED) -> UrlSource:
 def fetch_all(intake: Intake, found: UrlSource, until: float = 0.0) -> None:
     for number in range(len(intake.portions)):
         if number not in intake.marks():
-            intake.fetch(found, number, until or time.time() + 60)
+            intake.fetch(found, (number,), until or time.time() + 60)
 
 
 def check(intake: Intake) -> None:
@@ -123,7 +122,7 @@ def test_what_is_marked_is_not_fetched_again(web: Web, tmp_path: Path) -> None:
     found = source(web.url("/resume"))
     intake = Intake.begin(tmp_path / "intake", found, SMALL)
     for number in (0, 3, 7):
-        intake.fetch(found, number, time.time() + 60)
+        intake.fetch(found, (number,), time.time() + 60)
     web.asked.clear()
     again = Intake(tmp_path / "intake")
     assert set(again.marks()) == {0, 3, 7}
@@ -141,7 +140,7 @@ def test_a_line_that_brings_nothing_is_given_up(web: Web, tmp_path: Path) -> Non
     web.asked.clear()
     with pytest.raises(SourceUnreachable, match="503"):
         fetch_all(intake, found)
-    assert len(web.asked) == intakes.TRIES
+    assert len(web.asked) == landing.TRIES
     assert intake.marks() == {}
 
 
@@ -149,10 +148,10 @@ def test_a_file_that_changes_meanwhile_is_told(web: Web, tmp_path: Path) -> None
     page = web.put("/change", CONTENT)
     found = source(web.url("/change"))
     intake = Intake.begin(tmp_path / "intake", found, SMALL)
-    intake.fetch(found, 0, time.time() + 60)
+    intake.fetch(found, (0,), time.time() + 60)
     page.content, page.etag = CONTENT[::-1], '"v2"'
     with pytest.raises(RemoteChanged):
-        intake.fetch(found, 1, time.time() + 60)
+        intake.fetch(found, (1,), time.time() + 60)
 
 
 @pytest.mark.parametrize(
@@ -173,15 +172,46 @@ def test_a_checksum_of_the_server_is_checked(
     assert Intake(tmp_path / "intake").marks() == {}, "it is fetched anew"
 
 
-def test_what_changed_on_the_disk_is_found(web: Web, tmp_path: Path) -> None:
+def test_a_disk_that_has_something_else_is_found(web: Web, tmp_path: Path) -> None:
+    """Every byte is read back, and compared with what was received."""
     web.put("/disk", CONTENT)
     found = source(web.url("/disk"))
     intake = Intake.begin(tmp_path / "intake", found, SMALL)
-    fetch_all(intake, found)
-    part = intake.part(0)
-    part.write_bytes(CONTENT[:-1] + b"?")
-    with pytest.raises(ChecksumMismatch):
-        check(intake)
+
+    class Failing(UrlSource):
+        def read(self, file: RemoteFile, span: Span, sink: Sink) -> None:
+            super().read(file, span, sink)
+            with intake.part(0).open("r+b") as part:
+                part.seek(span.start)
+                part.write(b"?")
+
+    with pytest.raises(ChecksumMismatch, match="disk"):
+        intake.fetch(Failing({"url": web.url("/disk")}, ALLOWED), (3,), time.time() + 60)
+    assert intake.marks() == {}
+
+
+def test_lines_that_break_do_not_spoil_the_others(web: Web, tmp_path: Path) -> None:
+    """What is under way beside an error is finished; nothing further is begun; what has its mark stays."""
+    page = web.put("/some", CONTENT)
+    found = source(web.url("/some"))
+    intake = Intake.begin(tmp_path / "intake", found, SMALL)
+    answered = iter(range(5))
+
+    def break_after_five() -> None:
+        if next(answered, None) is None:
+            page.status = 404
+
+    page.before = break_after_five
+    with pytest.raises(SourceNotFound):
+        intake.fetch(found, range(len(intake.portions)), time.time() + 60, lines=2)
+    marks = intake.marks()
+    assert 5 <= len(marks) <= 7
+    page.status, page.before = 0, lambda: None
+    web.asked.clear()
+    intake.fetch(found, range(len(intake.portions)), time.time() + 60, lines=4)
+    assert len(web.asked) == len(intake.portions) - len(marks)
+    check(intake)
+    assert intake.part(0).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
