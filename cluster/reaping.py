@@ -1,7 +1,11 @@
-"""Removing what nobody needs any more: staging of datasets that have ended, data that a newer result replaced."""
+"""Removing what nobody needs any more: staging of datasets that have ended, data that a newer result replaced, logs of
+datasets that were deleted.
+"""
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cluster import syncing
 from scray.errors import NotFound
 from scray.log import Action, event
+from scray.runlog import forget
 from scray.status import ENDS
 from scray.storage import data_folders, reap_staging, remove_superseded
 
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 100
 UNTIL = "superseded_until"
+LOGS_SECONDS = 30 * 86400.0  # so long logs outlive their dataset
+HEX_DIGITS = "0123456789abcdef"  # of the names of datasets: a round looks at one share of the logs
 
 
 def reap(desk: Desk, in_work: Collection[str]) -> None:
@@ -27,12 +34,20 @@ def reap(desk: Desk, in_work: Collection[str]) -> None:
         if folder.name not in in_work and _has_ended(desk, folder.name):
             reap_staging(desk.storage, folder.name)
     syncing.reap(desk)
+    reap_logs(desk, "".join(random.choices(HEX_DIGITS, k=2)))
     condition = {UNTIL: {"$lte": desk.queue.now()}, "status": "done"}
     documents, _ = desk.catalog.datasets(condition, limit=AT_ONCE)
     for document in documents:
         removed = remove_superseded(desk.storage.converted_dir(document["uuid"]), {folder_of(document)})
         event(Action.REAPED, ", ".join(removed), dataset=document["uuid"], count=len(removed))
         desk.catalog.amend(document["uuid"], {UNTIL: None})
+
+
+def reap_logs(desk: Desk, share: str) -> None:
+    """Remove old logs of datasets that are not in the catalog, among those whose name begins with `share`."""
+    for folder in sorted(desk.storage.logs.glob(f"{share}*/")):
+        if time.time() - folder.stat().st_mtime > LOGS_SECONDS and desk.catalog.get(folder.name) is None:
+            forget(folder, time.time() - LOGS_SECONDS)
 
 
 def superseded(desk: Desk, target: Path, current: str) -> dict[str, Any]:

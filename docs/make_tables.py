@@ -20,7 +20,8 @@ minute is ended and tried once more. `SCRAY_TIME_LIMITS=perform=7200,seal=600` c
 """
 LOGS = """API, driver and workers write one line of JSON an event to stderr. What happens in one run of a dataset (one
 claim of a driver on it) also stands in `logs/<uuid>/<run>.jsonl` beside the data (`SCRAY_LOG_FOLDER`), at most 1 MiB
-each, the last 20 runs of each dataset: `scray logs UUID`, `GET /api/v1/datasets/{uuid}/logs`. Users and passwords in
+each, the last 20 runs of each dataset, and for 30 days those of a deleted one: `scray logs UUID`,
+`GET /api/v1/datasets/{uuid}/logs`. Users and passwords in
 addresses, their queries and bearer tokens are left out.
 """
 PARAMETERS = """What a conversion is to do with the data. The same names and values everywhere:

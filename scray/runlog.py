@@ -1,7 +1,8 @@
 """The log of one run of a dataset, kept on the disk beside the data: `logs/<uuid>/<run>.jsonl`.
 
-It is bounded: what is routine is left out when a run has filled most of its share, and of each dataset the last runs
-are kept. It is for people; nothing depends on it, and a disk that is full keeps no run from going on.
+It is bounded: what is routine is left out when a run has filled most of its share, of each dataset the last runs are
+kept, and of a dataset that is not there any more none. It is for people; nothing depends on it, and a disk that is full
+keeps no run from going on.
 """
 
 from __future__ import annotations
@@ -61,6 +62,20 @@ def runs(folder: Path) -> list[str]:
     except OSError:
         return []
     return sorted(name for name in found if NAME.fullmatch(name))
+
+
+def forget(folder: Path, before: float) -> bool:
+    """Remove the logs of a dataset if nothing was written to them since `before` (seconds of the epoch), and whatever
+    else lies there stays; whether they are gone.
+    """
+    files = [folder / f"{run}.jsonl" for run in runs(folder)]
+    with suppress(OSError):
+        if all(path.stat().st_mtime < before for path in (folder, *files)):
+            for path in files:
+                path.unlink()
+            folder.rmdir()
+            return True
+    return False
 
 
 def read(folder: Path, run: str, after: int = 0) -> tuple[list[dict[str, Any]], int]:
