@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from api.fields import Parameters
 from api.state import BackendOf
 from scray.catalog import owned_by
 from scray.dataset import Dataset
@@ -67,6 +68,14 @@ class DatasetStatus(BaseModel):
     updated_at: str
 
 
+class Again(BaseModel):
+    """How to convert this time; without parameters, as before."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    conversion_parameters: Parameters | None = None
+
+
 class Queued(BaseModel):
     success: bool = True
     status: str
@@ -112,10 +121,14 @@ def get_status(identifier: str, backend: BackendOf, user_email: str | None = Non
 
 
 @router.post("/{identifier}/convert")
-def convert(identifier: str, backend: BackendOf, user_email: str | None = None) -> Queued:
-    """Convert again, or for the first time: what is done, failed or cancelled goes back to the queue."""
+def convert(identifier: str, backend: BackendOf, user_email: str | None = None, again: Again | None = None) -> Queued:
+    """Convert again, or for the first time: what is done, failed or cancelled goes back to the queue.
+
+    With `conversion_parameters`, these take the place of all that the dataset had.
+    """
     found = Dataset.read(backend.catalog.find(identifier, user_email))
-    queued = backend.queue.requeue(found.uuid, {"data_conversion_needed": True})
+    asked = again.model_dump(exclude_none=True) if again else {}
+    queued = backend.queue.requeue(found.uuid, {"data_conversion_needed": True, **asked})
     return Queued(status=queued.status.value, dataset_uuid=queued.uuid)
 
 

@@ -89,6 +89,7 @@ def _check_value(value: Any, depth: int) -> None:
         _check_value(part, depth - 1)
 
 
+Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters), AfterValidator(check_parameters)]
 Email = Annotated[str, Field(max_length=254), AfterValidator(read_email)]
 Label = Annotated[str | None, Field(max_length=255), BeforeValidator(_none_if_empty)]
 Text = Annotated[str, AfterValidator(_printable)]
@@ -113,9 +114,7 @@ class UploadFields(BaseModel):
     dataset_identifier: Label = None
     add_to_existing: bool = False
     alone: bool = False  # no other file is coming for this dataset, so nobody waits for one
-    conversion_parameters: Annotated[
-        dict[str, Any], BeforeValidator(_parameters), AfterValidator(check_parameters)
-    ] = {}
+    conversion_parameters: Parameters = {}
 
     @classmethod
     def read(cls, fields: Mapping[str, str]) -> Self:

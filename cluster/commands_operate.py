@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from cluster import ending, show
+from cluster.commands_convert import Param, read_parameters
 from cluster.commands_datasets import Address, Identifier, connect
 from cluster.show import Json
 from cluster.state import DEFAULT_DATA, Data
@@ -66,8 +67,18 @@ def resume(driver: Name = "", data: Data = DEFAULT_DATA, as_json: Json = False) 
 
 
 @show.command
-def retry(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
-    """Queue a dataset again that is done, failed or cancelled; finished parts are used again."""
+def retry(
+    identifier: Identifier,
+    param: Param = None,
+    data: Data = DEFAULT_DATA,
+    api: Address = "",
+    as_json: Json = False,
+) -> None:
+    """Queue a dataset again that is done, failed or cancelled; finished parts are used again.
+
+    Parameters take the place of all that it had.
+    """
+    parameters = read_parameters(param) if param else None
     with connect(data, api) as client:
-        queued = client.convert(identifier)
+        queued = client.convert(identifier, parameters)
     ending.result(queued, f"{queued['dataset_uuid']} is queued for conversion", as_json=as_json)

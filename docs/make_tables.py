@@ -32,6 +32,9 @@ PARAMETERS = """What a conversion is to do with the data. The same names and val
   what would come out. A value that is JSON is taken as that: `--param dataset='["/a", "/b"]'`;
 - Python: `client.upload(…, parameters={…})`.
 
+A dataset that has ended is converted again with others: `scray retry UUID --param …`, `client.convert(uuid, {…})`, or
+`POST /api/v1/datasets/{id}/convert` with `{"conversion_parameters": {…}}`.
+
 What is said is done or refused, and no detection overrides it. An unknown name is refused with the list of the known
 ones, a value of another kind with an example, and what does not fit the data with the axes of the array: HTTP 422, exit
 code 2, or `conversion failed` with the code `bad-parameter`. A parameter that the sensor does not heed changes nothing,

@@ -163,9 +163,10 @@ class AsyncScrayClient:
         """How many datasets fit the conditions."""
         return int((await self.ask("GET", "/api/v1/datasets", params={**conditions, "limit": 1}))["total"])
 
-    async def convert(self, identifier: str) -> dict[str, Any]:
-        """Queue a dataset that has ended for conversion."""
-        return await self.ask("POST", f"/api/v1/datasets/{segment(identifier)}/convert")
+    async def convert(self, identifier: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Queue a dataset that has ended for conversion; `parameters` take the place of all that it had."""
+        body = {} if parameters is None else {"json": {"conversion_parameters": dict(parameters)}}
+        return await self.ask("POST", f"/api/v1/datasets/{segment(identifier)}/convert", **body)
 
     async def logs(self, identifier: str, run: str = "", after: int = 0) -> dict[str, Any]:
         """A page of the log of a run (else the latest) of a dataset: `events`, and `next` for the page after it."""

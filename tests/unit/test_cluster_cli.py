@@ -90,6 +90,25 @@ def test_info_names_shape_and_type(result: Path) -> None:
     assert document["datasets"][0]["dtype"] == "<u2"
 
 
+def test_parameters_of_a_conversion_and_of_a_look(result: Path, tmp_path: Path) -> None:
+    code, document = scray_json("info", SAMPLE, "--param", "axes=xyz")
+    assert (code, document["datasets"][0]["shape"]) == (0, [57, 61, 31])
+    assert document["notes"] == ["Axes as asked for: q (31) is x, y (61) is y, x (57) is z."]
+    assert document["notes"][0] in scray("info", SAMPLE, "--param", "axes=xyz")[1]
+    out = tmp_path / "out"
+    assert scray_json("convert", SAMPLE, "--out", out, "--param", "axes=yxt", "--param", "fill=0")[0] == 0
+    assert scray_json("verify", out, "--against", SAMPLE)[0] == 0
+    code, document = scray_json("info", out)
+    assert (document["datasets"][0]["shape"], document["datasets"][0]["steps"]) == ([31, 61], 57)
+    assert document["parameters"] == {"axes": "yxt", "fill": 0}
+    for wrong, words in (("axes=zy", "q (31), y (61), x (57)"), ("fill=NaN", "holds uint16, which cannot be NaN")):
+        for line in (["convert", SAMPLE, "--out", tmp_path / "none"], ["info", SAMPLE]):
+            code, document = scray_json(*line, "--param", wrong)
+            assert (code, document["error"]["code"]) == (2, "bad-parameter")
+            assert words in document["error"]["message"]
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_former_result_is_replaced_and_anything_else_is_not(result: Path, tmp_path: Path) -> None:
     assert scray_json("convert", SAMPLE, "--out", result, "--codec", "raw")[0] == 0, "its content says what it is"
     (tmp_path / "precious").write_text("mine")
