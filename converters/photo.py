@@ -14,7 +14,7 @@ from converters.faults import reading
 from converters.jpegfile import LOSSLESS, JpegFile, decode_whole, parse_jpeg
 from converters.jsonsafe import json_safe
 from converters.picture import Picture, check_pixels
-from converters.pngfile import SIGNATURE, PngFile, parse_png
+from converters.pngfile import SIGNATURE, PngFile, parse_png, with_more_colours
 from converters.volume import Array, Box
 from scray.errors import BadInput, EmptyInput, TooLarge, Unsupported, WrongSensor
 
@@ -104,13 +104,19 @@ class Photo(Picture):
 
     def _decode(self, data: bytes) -> Array:
         if data.startswith(SIGNATURE):
-            parse_png(data, self.name)
-            pixels: Any = imagecodecs.png_decode(data)
+            pixels: Any = self._decode_png(data)
         else:
             pixels = self._decode_jpeg(data)
         if pixels.shape != self.stored_shape or np.dtype(pixels.dtype).newbyteorder("<").str != self.dtype:
             raise BadInput(f"{self.name} decodes to {pixels.shape} of {pixels.dtype}, unlike what its header says.")
         return np.asarray(pixels)
+
+    def _decode_png(self, data: bytes) -> Array:
+        file = parse_png(data, self.name)
+        pixels = np.asarray(imagecodecs.png_decode(data))
+        if file.few_colours and not np.array_equal(imagecodecs.png_decode(with_more_colours(data, file)), pixels):
+            raise BadInput(f"{self.name} has a pixel whose number is beyond its palette.")
+        return pixels
 
     def _decode_jpeg(self, data: bytes) -> Array:
         file = parse_jpeg(data, self.name)

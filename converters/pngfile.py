@@ -12,6 +12,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}
+CHUNK_BYTES = 12  # of every chunk beside its body: length, kind, checksum
 DEFLATE_RATIO = 1040  # deflate cannot do better than 1032
 MAX_TEXT = 1 << 20
 _KEPT = frozenset({b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tIME", b"bKGD"})
@@ -27,7 +28,7 @@ class PngFile:
     colour_type: int = 0
     interlaced: bool = False
     transparent: bool = False
-    palette: bool = False
+    palette: tuple[int, int] = (0, 0)  # [start, stop) of its chunk
     animated: bool = False
     data_bytes: int = 0
     exif: bytes = b""
@@ -45,6 +46,12 @@ class PngFile:
         return "<u2" if self.bits == 16 else "|u1"
 
     @property
+    def few_colours(self) -> bool:
+        """Whether a pixel can have a number that the palette has no colour for."""
+        start, stop = self.palette
+        return self.colour_type == 3 and stop - start - CHUNK_BYTES < 3 << self.bits
+
+    @property
     def colour(self) -> str:
         return _COLOURS[self.components]
 
@@ -54,12 +61,23 @@ def parse_png(data: bytes, name: str) -> PngFile:
     found = PngFile()
     at, kind = len(SIGNATURE), b""
     while kind != b"IEND":
+        start = at
         kind, body, at = _chunk(data, at, name)
+        if kind == b"PLTE":
+            found.palette = start, at
         if not found.width and kind != b"IHDR":
             raise BadInput(f"{name} is damaged: it does not begin with a PNG header.")
         _note(found, kind, body, name)
     _check(found, name)
     return found
+
+
+def with_more_colours(data: bytes, found: PngFile) -> bytes:
+    """The image with a palette filled up with white: pixels that change had no colour, and were made black."""
+    start, stop = found.palette
+    body = b"PLTE" + data[start + 8 : stop - 4].ljust(3 << found.bits, b"\xff")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:start] + chunk + data[stop:]
 
 
 def _chunk(data: bytes, at: int, name: str) -> tuple[bytes, memoryview, int]:
@@ -80,8 +98,6 @@ def _note(found: PngFile, kind: bytes, body: memoryview, name: str) -> None:
         _header(found, body, name)
     elif kind == b"IDAT":
         found.data_bytes += len(body)
-    elif kind == b"PLTE":
-        found.palette = True
     elif kind == b"tRNS":
         found.transparent = True
     elif kind == b"acTL":
@@ -131,7 +147,7 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _check(found: PngFile, name: str) -> None:
-    if found.colour_type == 3 and not found.palette:
+    if found.colour_type == 3 and not any(found.palette):
         raise BadInput(f"{name} is damaged: its palette is missing.")
     row_bits = found.width * found.bits * _SAMPLES[found.colour_type]
     if not found.data_bytes or found.height * (row_bits // 8) > found.data_bytes * DEFLATE_RATIO:

@@ -44,7 +44,7 @@ def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
     """The common folder of some files and folders, and every file in them, natural order.
 
     Hidden files, `__MACOSX` and memory maps of other files are left out. Raises BadRequest for a path that is not
-    there, EmptyInput for no file.
+    there or has a name that is no text, EmptyInput for no file.
     """
     given = [path.absolute() for path in paths]
     for path in given:
@@ -57,8 +57,14 @@ def find_files(paths: Iterable[Path]) -> tuple[Path, tuple[str, ...]]:
     if not names:
         raise EmptyInput(f"There is no file in {', '.join(map(str, given))}.")
     for name in names:
-        inside(root, Path(name))
+        _check_name(root, name)
     return root, tuple(sorted(names, key=natural_key))
+
+
+def _check_name(root: Path, name: str) -> None:
+    inside(root, Path(name))
+    if name.encode(errors="replace").decode() != name:
+        raise BadRequest(f"The name of {name!r} is no UTF-8 text; rename the file.")
 
 
 def _common_root(given: list[Path]) -> Path:

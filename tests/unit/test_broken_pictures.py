@@ -193,6 +193,20 @@ def test_few_bits_are_spread_and_it_is_said(tmp_path: Path) -> None:
         assert reader.read(0, ((0, 3), (0, 4))).tolist() == [[255, 0, 255, 0]] * 3
 
 
+@pytest.mark.parametrize("colours", [2, 4, 5])
+def test_a_png_pixel_beyond_its_palette_is_refused(colours: int, tmp_path: Path) -> None:
+    """Decoders make it black."""
+    palette = chunk(b"PLTE", bytes(range(3 * colours)))
+    rows = chunk(b"IDAT", zlib.compress(b"\0\0\1\2\3" * 3))
+    (tmp_path / "a.png").write_bytes(SIGNATURE + head(bits=8, colour=3) + palette + rows + END)
+    with rgb.open_volume(tmp_path, rgb.probe(tmp_path, ("a.png",), {}).volumes[0]) as reader:
+        if colours > 3:
+            assert reader.read(0, ((0, 3), (0, 4)))[0, 3].tolist() == [9, 10, 11]
+            return
+        with pytest.raises(BadInput, match="beyond its palette"):
+            reader.read(0, ((0, 3), (0, 4)))
+
+
 # --- TIFF ----------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from datetime import datetime
 from enum import IntEnum
@@ -22,11 +23,13 @@ from converters import registry
 from converters.faults import reading
 from converters.jsonsafe import MAX_ITEMS, MAX_TEXT, json_array, json_safe
 from converters.kinds import KINDS
+from converters.prepare import find_files
 from converters.samples import is_numeric, parts
 from converters.sniff import kind_of
 from scray.errors import (
     BadInput,
     BadParameter,
+    BadRequest,
     EmptyInput,
     MissingSource,
     ScrayError,
@@ -92,6 +95,12 @@ def test_files_come_in_natural_order_and_hidden_ones_stay_away(tmp_path: Path) -
     source = registry.probe("TIFF", tmp_path, names, {})
     assert source.volumes[0].files == ("s2.tif", "s10.tif")
     assert "notes.txt" in source.notes[0]
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tif")).touch()
+    with pytest.raises(BadRequest, match="rename the file"):
+        find_files([tmp_path])
 
 
 def test_a_slice_that_is_no_image_is_named(tmp_path: Path) -> None:
