@@ -1,14 +1,15 @@
 """A JPEG file's own structure (ITU-T T.81 annex B), and whether its entropy-coded data are all there.
 
-The decoder fills what is missing with grey and says nothing, so success of the decoder proves nothing. Two trials
-do: data put in before the end of each scan must not change a pixel (else the scan ended early), and the last bytes of
-the last scan, spoiled, must change some (else the scan lost its step and ended too soon). Damage that keeps the step
-cannot be seen: the format has no checksum.
+The decoder fills what is missing with grey and says nothing, so success of the decoder proves nothing. The codes of a
+sequential image are walked (`converters.huffman`). Of others a trial is made: data put in before the end of each scan
+must not change a pixel, else the scan ended early. Damage that keeps the step cannot be seen: the format has no
+checksum.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import struct
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from converters.huffman import Coded, Part, check_codes
 from converters.volume import Array
 from scray.errors import BadInput, TruncatedInput, Unsupported
 
@@ -32,9 +34,7 @@ _DECODABLE = {
 }
 _MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
 _STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
-_TAIL_BYTES = 6
-_SPOILS = 24  # ways to spoil the end, tried until one is seen: a single one may leave all visible pixels as they are
-TELLING_BYTES = 32
+MAX_SAMPLING = 4
 PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
 
 
@@ -54,6 +54,11 @@ class JpegFile:
     adobe_transform: int | None = None
     several: bool = False  # a multi-picture file (CIPA DC-007): others follow
     scans: list[tuple[int, int]] = field(default_factory=list)
+    coded: list[Coded] = field(default_factory=list)  # scans, where every table of them is known
+    frame: dict[int, tuple[int, int, int]] = field(default_factory=dict)  # of a component: blocks across, down, steps
+    huffman: dict[int, bytes] = field(default_factory=dict)
+    steps: dict[int, int] = field(default_factory=dict)  # of means, by the number of a quantisation table
+    interval: int = 0
     refined: dict[int, bytearray] = field(default_factory=dict)  # lowest bit that scans told, a component, coefficient
     end: int = 0
 
@@ -62,9 +67,13 @@ class JpegFile:
         return b"".join(self.icc_parts[n] for n in sorted(self.icc_parts))
 
 
-def parse_jpeg(data: bytes, name: str) -> JpegFile:
-    """Walk the markers up to the end of the image; raises TruncatedInput, BadInput or Unsupported by name."""
+def parse_jpeg(data: bytes, name: str, tables: bytes = b"") -> JpegFile:
+    """Walk the markers up to the end of the image; raises TruncatedInput, BadInput or Unsupported by name.
+
+    `tables` are what an image without tables of its own shares with others.
+    """
     found = JpegFile()
+    _shared(tables, found, name)
     at = 2
     while True:
         marker, at = _next_marker(data, at, name)
@@ -74,10 +83,21 @@ def parse_jpeg(data: bytes, name: str) -> JpegFile:
             continue
         body, after = _segment(data, at, name)
         _note(found, marker, body, name)
-        at = _entropy(data, after, found, name) if marker == 0xDA else after
+        at = _entropy(data, after, found, body, name) if marker == 0xDA else after
     found.end = at
     _check(found, name)
     return found
+
+
+def _shared(tables: bytes, found: JpegFile, name: str) -> None:
+    at = 2
+    while at < len(tables):
+        marker, at = _next_marker(tables, at, name)
+        if marker == 0xD9:
+            break
+        body, at = _segment(tables, at, name)
+        if marker in (0xC4, 0xDB):
+            _note(found, marker, body, name)
 
 
 def _next_marker(data: bytes, at: int, name: str) -> tuple[int, int]:
@@ -104,6 +124,12 @@ def _note(found: JpegFile, marker: int, body: bytes, name: str) -> None:
         _frame(found, marker, body, name)
     elif marker == 0xDA:
         _scan(found, body, name)
+    elif marker == 0xC4:
+        _huffman(found, body)
+    elif marker == 0xDB:
+        _quantisation(found, body)
+    elif marker == 0xDD and len(body) >= 2:
+        found.interval = struct.unpack_from(">H", body)[0]
     elif marker == 0xDC:
         raise Unsupported(f"{name} is a JPEG that states its height after its pixels, which cannot be read.")
     elif marker == 0xE1 and body.startswith(b"Exif\0") and not found.exif:
@@ -129,6 +155,24 @@ def _frame(found: JpegFile, marker: int, body: bytes, name: str) -> None:
         raise BadInput(f"{name} is damaged: the description of its JPEG frame is too short.")
     found.precision, found.height, found.width, found.components = struct.unpack_from(">BHHB", body)
     found.process = _DECODABLE[marker]
+    for identity, sampling, table in zip(*(body[i : 6 + 3 * body[5] : 3] for i in (6, 7, 8)), strict=True):
+        found.frame[identity] = (sampling >> 4, sampling & 15, table)
+        if not all(1 <= factor <= MAX_SAMPLING for factor in found.frame[identity][:2]):
+            raise BadInput(f"{name} is damaged: the sampling of its JPEG components is impossible.")
+
+
+def _huffman(found: JpegFile, body: bytes) -> None:
+    while len(body) > 16:
+        size = 17 + sum(body[1:17])
+        found.huffman[body[0]] = body[1:size]
+        body = body[size:]
+
+
+def _quantisation(found: JpegFile, body: bytes) -> None:
+    while len(body) > 64:
+        wide = body[0] >> 4 != 0
+        found.steps[body[0] & 15] = int.from_bytes(body[1 : 2 + wide])
+        body = body[129 if wide else 65 :]
 
 
 def _scan(found: JpegFile, body: bytes, name: str) -> None:
@@ -142,16 +186,47 @@ def _scan(found: JpegFile, body: bytes, name: str) -> None:
         told[first : last + 1] = bytes([low]) * (last + 1 - first)
 
 
-def _entropy(data: bytes, start: int, found: JpegFile, name: str) -> int:
-    """The position of the marker that ends a scan."""
+def _entropy(data: bytes, start: int, found: JpegFile, body: bytes, name: str) -> int:
+    """The position of the marker that ends the scan that `body` describes."""
+    before = len(found.scans)
     while True:
         match = _MARKER.search(data, start)
         if match is None:
             raise TruncatedInput(f"{name} is cut short: its JPEG data end before the image does.")
         found.scans.append((start, match.start()))
-        if not 0xD0 <= data[match.end() - 1] <= 0xD7:
+        restart = data[match.end() - 1] - 0xD0
+        if not 0 <= restart <= 7:
+            found.coded += _coded(found, body, found.scans[before:])
             return match.start()
+        if restart != (len(found.scans) - before - 1) % 8:
+            raise BadInput(f"{name} is damaged: the restarts of its JPEG data do not follow each other.")
         start = match.end()
+
+
+def _coded(found: JpegFile, body: bytes, pieces: list[tuple[int, int]]) -> list[Coded]:
+    """A scan as its codes are walked; none where it is not sequential, or lacks a table, which decoders then assume."""
+    last = 1 + 2 * body[0]
+    chosen = [(found.frame.get(i), tables) for i, tables in zip(body[1:last:2], body[2:last:2], strict=True)]
+    if found.process not in ("baseline", "extended") or not chosen:
+        return []
+    parts = []
+    for component, tables in chosen:
+        dc, ac = found.huffman.get(tables >> 4), found.huffman.get(16 | tables & 15)
+        if component is None or dc is None or ac is None or component[2] not in found.steps:
+            return []
+        blocks = component[0] * component[1] if len(chosen) > 1 else 1
+        parts.append(Part(blocks, dc, ac, found.steps[component[2]]))
+    return [Coded(tuple(parts), _units(found, [c for c, _ in chosen if c]), found.interval, tuple(pieces))]
+
+
+def _units(found: JpegFile, components: list[tuple[int, int, int]]) -> int:
+    """How many units a scan has: blocks of a single component, else what all components have of the same pixels."""
+    across, down = (max(c[i] for c in found.frame.values()) for i in (0, 1))
+    if len(components) > 1:
+        return math.ceil(found.width / (8 * across)) * math.ceil(found.height / (8 * down))
+    ((width, height, _),) = components
+    columns, rows = math.ceil(found.width * width / across), math.ceil(found.height * height / down)
+    return math.ceil(columns / 8) * math.ceil(rows / 8)
 
 
 def _check(found: JpegFile, name: str) -> None:
@@ -172,14 +247,13 @@ def _check(found: JpegFile, name: str) -> None:
 
 def decode_whole(data: bytes, found: JpegFile, decode: Callable[[bytes], Array], name: str) -> Array:
     """The pixels that `decode` makes; raises TruncatedInput or BadInput where they are not what was once encoded."""
+    if sum(len(coded.pieces) for coded in found.coded) == len(found.scans):
+        for coded in found.coded:
+            check_codes(data, coded, found.precision, name)
+        return decode(data)
     pixels = decode(data)
-    whole = _digest(pixels)
-    if _digest(decode(with_more(data, found))) != whole:
+    if _digest(decode(with_more(data, found))) != _digest(pixels):
         raise TruncatedInput(f"{name} is cut short: its JPEG data end before its last pixel.")
-    # Scans of a progressive image refine what is there: their last bytes need not be seen; nor those of a tiny one.
-    telling = found.process == "baseline" and found.scans[-1][1] - found.scans[-1][0] >= TELLING_BYTES
-    if telling and all(_digest(decode(with_spoilt_end(data, found, n))) == whole for n in range(_SPOILS)):
-        raise BadInput(f"{name} is damaged: its JPEG data go on after its last pixel.")
     return pixels
 
 
@@ -194,12 +268,3 @@ def with_more(data: bytes, found: JpegFile) -> bytes:
         pieces += [data[at:stop], _STUFFING]
         at = stop
     return b"".join(pieces) + data[at : found.end]
-
-
-def with_spoilt_end(data: bytes, found: JpegFile, number: int) -> bytes:
-    """The image with the end of its last scan changed in one of several ways: a whole image decodes to other pixels."""
-    stop = found.scans[-1][1]
-    first = stop - _TAIL_BYTES
-    first += data[first - 1] == 0xFF  # what follows belongs to it
-    noise = bytes((n * 97 + number * 71 + number * n * 13) % 250 for n in range(stop - first))
-    return data[:first] + noise + data[stop : found.end]

@@ -155,7 +155,7 @@ class Pages:
             return _unmoved(data, decode, what)
         if self.keyframe.compression not in JPEG_CODES or self.keyframe.jpegheader:
             return decode(data)
-        return decode_whole(data, parse_jpeg(data, what), decode, what)
+        return decode_whole(data, parse_jpeg(data, what, page.jpegtables or b""), decode, what)
 
     def _fax(self, page: Any, data: bytes, index: int) -> Array:
         pixels = np.asarray(page.decode(data, index)[0])

@@ -369,7 +369,7 @@ def test_a_palette_is_shown_in_its_colours(tmp_path: Path, scale: int, shift: in
     tifffile.imwrite(tmp_path / "a.tif", index, metadata=None, photometric="palette", colormap=colours)
     convert(Job(tmp_path, ("a.tif",), "TIFF RGB", {}), tmp_path / "out", Serial())
     shown = np.asarray(Image.open(tmp_path / "out" / "preview.png"))
-    assert np.array_equal(shown, (colours >> shift).T.astype(np.uint8)[index])
+    assert np.array_equal(shown[::6, ::6], (colours >> shift).T.astype(np.uint8)[index])
 
 
 def test_a_palette_with_alpha_is_kept_as_it_is(tmp_path: Path) -> None:
