@@ -39,9 +39,10 @@ def cases(draw: st.DrawFn) -> tuple[Volume, dict[str, Any]]:
     if math.prod(shape) > 4_000_000:
         shape = shape[:2]
     chunks = tuple(draw(st.integers(1, n)) for n in shape) if draw(st.booleans()) else None
-    time = draw(st.booleans()) and len(shape) > 1
-    roles: tuple[Role, ...] = tuple("time" if time and i == 0 else "space" for i in range(len(shape)))
-    made = volume(shape, draw(st.sampled_from(["|u1", "<f4", "<f8"])), chunks=chunks, roles=roles)
+    time = draw(st.integers(0, len(shape) - 1)) if draw(st.booleans()) and len(shape) > 1 else None
+    roles: tuple[Role, ...] = tuple("time" if i == time else "space" for i in range(len(shape)))
+    order = tuple(draw(st.permutations(range(len(shape))))) if draw(st.booleans()) else ()
+    made = volume(shape, draw(st.sampled_from(["|u1", "<f4", "<f8"])), chunks=chunks, roles=roles, order=order)
     choices = {
         "memory_bytes": BASE_BYTES + draw(st.integers(4, 64)) * MIB,
         "workers": draw(st.integers(1, 5)),
@@ -98,6 +99,32 @@ def test_scatters_cover_the_source_once_and_reach_every_brick(case: tuple[Volume
             pairs = zip((task.steps, *task.box), (brick.steps, *brick.box), strict=True)
             shared += math.prod(max(0, min(b, d) - max(a, c)) for (a, b), (c, d) in pairs)
         assert shared == math.prod(b - a for a, b in (brick.steps, *brick.box))
+
+
+def decoded(made: Volume, task: Task) -> int:
+    """The samples of all chunks that a task meets, each as often as it is met."""
+    total = 0
+    for start in range(*task.steps, task.batch):
+        steps = (start, min(start + task.batch, task.steps[1]))
+        spans = dict(zip(made.axes_of("space"), task.box, strict=True)) | dict.fromkeys(made.axes_of("time"), steps)
+        sizes = zip(made.chunks, made.source_shape, strict=True)
+        met = [
+            (a // c * c, min(-(-b // c) * c, n))
+            for (_, (a, b)), (c, n) in zip(sorted(spans.items()), sizes, strict=True)
+        ]
+        total += math.prod(b - a for a, b in met)
+    return total
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_no_order_of_axes_decodes_more_than_is_stated(case: tuple[Volume, dict[str, Any]]) -> None:
+    made, choices = case
+    assume(made.compressed)
+    drawn = planned(made, choices)
+    readers = of_kind(drawn, "scatter") or of_kind(drawn, "brick")
+    read = sum(decoded(made, task) for task in readers)
+    assert read <= math.prod(made.source_shape) * (drawn.grids[0].amplification + 1e-3)
 
 
 def test_the_layout_follows_the_chunks_of_the_source() -> None:
