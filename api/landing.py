@@ -13,9 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from api.backend import Backend
-from scray.errors import Conflict, ScrayError, StorageError, UploadBroken, every_error
+from scray.errors import Conflict, DiskFull, ScrayError, StorageError, UploadBroken, every_error
 from scray.log import Action, event
 from scray.manifest import digest_file
+from scray.retry import FULL
 from scray.sessions import BY_CHUNKS
 from scray.storage import fsync_folder, inside
 from scray.uploads import FAILED, PLACING, RECEIVING, STORED
@@ -99,7 +100,7 @@ def land(part: Path, root: Path, path: PurePosixPath, digest: str) -> bool:
     """Give the flushed file `part` its name `root / path`, never over another file; done again, harmless.
 
     False: the same bytes (`digest` is their root digest) are already there, and stay. Raises Conflict when
-    other bytes are, UnsafePath when the path leads out of `root`, StorageError.
+    other bytes are, UnsafePath when the path leads out of `root`, DiskFull, StorageError.
     """
     target = root / path
     try:
@@ -112,7 +113,8 @@ def land(part: Path, root: Path, path: PurePosixPath, digest: str) -> bool:
     except (FileExistsError, NotADirectoryError) as error:
         return _is_same(part, root, path, digest, error)
     except OSError as error:
-        raise StorageError(f"{path.name} could not be stored: {error.strerror}.") from error
+        kind = DiskFull if error.errno in FULL else StorageError
+        raise kind(f"{path.name} could not be stored: {error.strerror}.") from error
     return True
 
 

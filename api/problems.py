@@ -14,8 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from scray.errors import InvalidField, ScrayError
+from scray.errors import DiskFull, InvalidField, ScrayError, StorageError
 from scray.log import Action, event
+from scray.retry import FULL
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -121,6 +122,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ScrayError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _storage)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -129,6 +131,12 @@ async def _ours(request: Request, error: Exception) -> JSONResponse:
     if STATUS_OF.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         event(Action.REQUEST_FAILED, f"{request.method} {request.url.path}: {error.message}", code=error.code)
     return _hang_up(request, problem_of(error))
+
+
+async def _storage(request: Request, error: Exception) -> JSONResponse:
+    """What the data lie on: full, or out of order."""
+    assert isinstance(error, OSError)
+    return await _ours(request, DiskFull() if error.errno in FULL else StorageError())
 
 
 def _hang_up(request: Request, answer: JSONResponse) -> JSONResponse:
