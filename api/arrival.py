@@ -7,16 +7,16 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import BinaryIO
 
 from fastapi.exceptions import RequestValidationError
 from starlette.requests import ClientDisconnect
 
 from api.backend import Backend, new_job_id
+from api.chunks import write_all
 from api.enrolment import Enrolment, amend, enrol, withdraw
 from api.fields import REQUIRED, UploadFields
 from api.landing import conclude, end_failed
+from api.multipart import Bytes
 from api.room import check_quota, check_size
 from scray.errors import (
     Cancelled,
@@ -34,7 +34,6 @@ from scray.spans import CHUNK_BYTES
 from scray.uploads import CANCELLED, FAILED
 
 REPORT_SECONDS = 0.5
-BUFFER_BYTES = 1 << 20
 
 
 class Arrival:
@@ -52,7 +51,7 @@ class Arrival:
         self._backend = backend
         self._expected_bytes = expected_bytes
         self._filename = ""
-        self._file: BinaryIO | None = None
+        self._fd = -1
         self._digests = _Digests()
         self._concluded = False
         self._pace = _Pace()
@@ -61,17 +60,16 @@ class Arrival:
 
     def open(self, filename: str) -> None:
         self._filename = filename
-        self._file = self._backend.part(self.job_id).open("xb", buffering=BUFFER_BYTES)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = os.open(self._backend.part(self.job_id), flags, 0o666)
         if self.fields.keys() >= REQUIRED:
             self._enrol(UploadFields.read(self.fields))
 
-    def write(self, data: bytes) -> None:
-        assert self._file is not None
+    def write(self, data: Bytes) -> None:
+        check_size(self.size + len(data), self._backend)
+        write_all(self._fd, data, self.size)
         self.size += len(data)
-        check_size(self.size, self._backend)
-        self._file.write(data)
-        if self._digests.update(data):
-            os.fdatasync(self._file.fileno())  # so that the end does not wait for terabytes
+        self._digests.update(data)
         if self.enrolment and self._pace.due():
             self._report()
 
@@ -98,9 +96,7 @@ class Arrival:
 
     def abandon(self, error: BaseException) -> None:
         """The upload failed: leave no bytes, and a record that says why."""
-        if self._file is not None:
-            with suppress(OSError):  # what could not be written is thrown away anyhow
-                self._file.close()
+        self._close()
         try:
             self._end_record(as_ours(error))
             self._backend.part(self.job_id).unlink(missing_ok=True)
@@ -135,10 +131,13 @@ class Arrival:
         return self.enrolment
 
     def _flush(self) -> None:
-        assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        os.fsync(self._fd)
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _report(self) -> None:
         if not self._backend.uploads.report(self.job_id, self.size, self._pace.speed(self.size)):
@@ -159,17 +158,15 @@ class _Digests:
         self._open = hashlib.sha256()
         self._room = CHUNK_BYTES
 
-    def update(self, data: bytes) -> bool:
-        """Whether a chunk was completed."""
-        view, completed = memoryview(data), False
+    def update(self, data: Bytes) -> None:
+        view = memoryview(data)
         while len(view) >= self._room:
             self._open.update(view[: self._room])
             view = view[self._room :]
             self._done.append(self._open.hexdigest())
-            self._open, self._room, completed = hashlib.sha256(), CHUNK_BYTES, True
+            self._open, self._room = hashlib.sha256(), CHUNK_BYTES
         self._open.update(view)
         self._room -= len(view)
-        return completed
 
     def hex(self) -> tuple[str, ...]:
         """The digests of all chunks; the last may be shorter."""

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import Request
@@ -34,6 +34,7 @@ class Body:
         self.length = _content_length(request)
         self._pieces = request.stream()
         self._received = 0
+        self._broken: ClientDisconnect | TimedOut | None = None
         self._traffic = request.app.state.backend.traffic
         self._promises = [
             promise for name in DIGEST_HEADERS for promise in read_promises(request.headers.getlist(name))
@@ -58,7 +59,7 @@ class Body:
         taking: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         taking.set_result(None)
         try:
-            async for batch in self._batches():
+            while batch := await self._next():
                 await taking
                 taking = asyncio.ensure_future(run_in_threadpool(self._hand_on, batch, take))
         finally:
@@ -71,33 +72,33 @@ class Body:
             promise.update(batch)
         take(batch)
 
-    async def _batches(self) -> AsyncIterator[bytes]:
-        held: list[bytes] = []
-        size = 0
-        try:
-            while piece := await self._next():
-                held.append(piece)
-                size += len(piece)
-                if size >= BATCH_BYTES:
-                    yield b"".join(held)
-                    held, size = [], 0
-        except (ClientDisconnect, TimedOut):  # what came before is handed on
-            yield b"".join(held)
-            raise
-        yield b"".join(held)
-
     async def _next(self) -> bytes:
-        """The next piece, empty at the end."""
+        """The next batch, empty at the end; what came before a sender went is one, too."""
+        if self._broken:
+            raise self._broken
+        held: list[bytes] = []
         try:
-            async with asyncio.timeout(IDLE_SECONDS):
-                async for piece in self._pieces:
-                    self._received += len(piece)
-                    self._traffic["upload_bytes"] += len(piece)
-                    if piece:
-                        return piece
-                return b""
-        except TimeoutError as error:
-            raise TimedOut(f"Nothing came for {IDLE_SECONDS:.0f} seconds; the upload was given up.") from error
+            async with asyncio.timeout(IDLE_SECONDS) as silence:
+                await self._gather(held, silence)
+        except ClientDisconnect as error:
+            self._broken = error
+        except TimeoutError:
+            self._broken = TimedOut(f"Nothing came for {IDLE_SECONDS:.0f} seconds; the upload was given up.")
+        batch = b"".join(held)
+        if self._broken and not batch:
+            raise self._broken
+        return batch
+
+    async def _gather(self, held: list[bytes], silence: asyncio.Timeout) -> None:
+        now, size = asyncio.get_running_loop().time, 0
+        async for piece in self._pieces:
+            silence.reschedule(now() + IDLE_SECONDS)
+            held.append(piece)
+            size += len(piece)
+            self._received += len(piece)
+            self._traffic["upload_bytes"] += len(piece)
+            if size >= BATCH_BYTES:
+                return
 
 
 class Promise:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.backend import Backend
+from api.multipart import Bytes
 from scray.database import Document
 from scray.errors import (
     BadRequest,
@@ -27,6 +28,7 @@ from scray.errors import (
 )
 from scray.sessions import chunk_span
 from scray.spans import Span
+from scray.storage import start_write_back
 from scray.uploads import RECEIVING
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -111,7 +113,7 @@ class ChunkArrival:
     def open(self, filename: str) -> None:
         """The name of the part says nothing."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Bytes) -> None:
         if self._size + len(data) > self._span.size:
             raise ChunkMismatch(f"Chunk size exceeds expected size: chunk {self.index} has {self._span.size} bytes.")
         self._digest.update(data)
@@ -207,12 +209,13 @@ def lock_range(fd: int, span: Span) -> None:
         raise ChunkBusy from error
 
 
-def write_all(fd: int, data: bytes, start: int) -> None:
-    """Write all of `data` at `start`, wherever other writers are."""
-    view = memoryview(data)
+def write_all(fd: int, data: Bytes, start: int) -> None:
+    """Write all of `data` at `start`, wherever other writers are; the disk begins with it at once."""
+    view, at = memoryview(data), start
     while view:
-        count = os.pwrite(fd, view, start)
-        view, start = view[count:], start + count
+        count = os.pwrite(fd, view, at)
+        view, at = view[count:], at + count
+    start_write_back(fd, start, at - start)
 
 
 def make_part(path: Path, size_bytes: int) -> None:

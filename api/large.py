@@ -17,6 +17,7 @@ from api.body import Body
 from api.chunks import Acknowledged, ChunkArrival, find_chunk
 from api.forms import Form
 from api.jobs import Message
+from api.multipart import Bytes
 from api.once import read_key
 from api.sessions import NewSession, begin, cancel, complete, read_hash
 from api.state import BackendOf
@@ -309,7 +310,7 @@ class _NamedChunk:
             raise InvalidField("Send 'upload_id' and 'chunk_number', a whole number from 1, before the chunk.")
         self._chunk = ChunkArrival(self._backend, upload_id, int(number) - 1)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Bytes) -> None:
         assert self._chunk is not None
         self._chunk.write(data)
 

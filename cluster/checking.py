@@ -18,7 +18,7 @@ from cluster.flights import call, cluster_cpus, run_all
 from cluster.tasks import hash_task
 from scray.errors import ChunkDamaged, ScrayError, SourceChanged
 from scray.log import Action
-from scray.sessions import DIFFERENT, SAME, Sessions, chunk_span, page_indexes, page_numbers
+from scray.sessions import DIFFERENT, SAME, Sessions, chunk_span, portion_indexes, portion_numbers
 from scray.spans import Span, group_spans
 from scray.storage import Storage, fsync_folder
 
@@ -53,17 +53,18 @@ def _check_file(work: Conversion, record: dict[str, Any]) -> None:
     path = root / record["path"]
     if not path.exists():
         _ask_again(work, record, {})  # a driver died while it put the file back
-    for page in page_numbers(record["total_chunks"]):
-        spans = {index: chunk_span(record, index) for index in page_indexes(page, record["total_chunks"])}
-        if page < record["checked_pages"]:
+    for portion in portion_numbers(record["total_chunks"]):
+        indexes = portion_indexes(portion, record["total_chunks"])
+        spans = {index: chunk_span(record, index) for index in indexes}
+        if portion < record["checked_portions"]:
             work.meter.skip(sum(span.size for span in spans.values()))
             continue
-        recorded = sessions.digests(record["_id"], page)
+        recorded = sessions.digests(record["_id"], indexes)
         found = _hash(work, root, record["path"], tuple(spans.values()))
         damaged = {index: span for index, span in spans.items() if found[span] != recorded.get(index)}
         if damaged:
             _ask_again(work, record, damaged)
-        sessions.note(record["_id"], {"checked_pages": page + 1})
+        sessions.note(record["_id"], {"checked_portions": portion + 1})
     sessions.note(record["_id"], {"checked": True})
 
 

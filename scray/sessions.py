@@ -1,7 +1,7 @@
 """Upload sessions: files that come in pieces, over any number of connections and API processes.
 
 A session is the record of its file in `uploads`, without an owner; its received chunks are in `upload_chunks`, one
-document per 128 of them: small enough to be written quickly, few enough to be listed quickly. The pieces of a `tus`
+document per 32 of them: small enough to be written quickly, few enough to be listed quickly. The pieces of a `tus`
 session are one growing file; its record keeps the offset.
 """
 
@@ -22,7 +22,8 @@ from scray.spans import Span, root_digest
 from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING, STORED
 
 CHUNKS = "upload_chunks"
-PAGE_CHUNKS = 128
+PAGE_CHUNKS = 32
+PORTION_CHUNKS = 4 * PAGE_CHUNKS  # so many are read back at a time, by all workers together
 BY_CHUNKS, BY_OFFSET = "chunks", "tus"
 SAME, DIFFERENT = "same", "different"
 
@@ -49,7 +50,7 @@ class Sessions:
     def begun(self, kind: str, values: Mapping[str, Any]) -> Document:
         """The fields that make the record of an upload a session."""
         expires = server_time(self._database) + self.keep
-        return {**values, "session": kind, "expires_at": expires, "checked": False, "checked_pages": 0, "whole": ""}
+        return {**values, "session": kind, "expires_at": expires, "checked": False, "checked_portions": 0, "whole": ""}
 
     def get(self, upload_id: str, kind: str = BY_CHUNKS) -> Document:
         """Raises NotFound."""
@@ -73,9 +74,10 @@ class Sessions:
         return bytes(digest).hex() if digest else None, found.get("part", {}).get(str(index), 0)
 
     @steady
-    def digests(self, upload_id: str, page: int) -> dict[int, str]:
-        """The digests of all chunks on a page that were acknowledged, by index."""
-        return _digests(self._chunks.find({"_id": f"{upload_id}:{page}"}))
+    def digests(self, upload_id: str, indexes: range) -> dict[int, str]:
+        """The digests of those chunks on the pages of these `indexes` that were acknowledged, by index."""
+        pages = sorted({_page_id(upload_id, index) for index in indexes})
+        return _digests(self._chunks.find({"_id": {"$in": pages}}))
 
     @steady
     def received(self, record: Mapping[str, Any]) -> dict[int, str]:
@@ -100,11 +102,11 @@ class Sessions:
         return counted
 
     def _count(self, upload_id: str, size_bytes: int) -> Document | None:
-        """One round trip: the server's own clock is in the change."""
+        """One round trip: the server's own clock is in the change. What has ended may be counted too."""
         times = {"updated_at": "$$NOW", "expires_at": {"$add": ["$$NOW", self.keep // timedelta(milliseconds=1)]}}
         change = {"$set": {"received_bytes": {"$add": ["$received_bytes", size_bytes]}, **times}}
-        running = {"_id": upload_id, "state": {"$in": [RECEIVING, PLACING, STORED]}}
-        return self._counts.find_one_and_update(running, [change], return_document=ReturnDocument.AFTER)
+        found = self._counts.find_one_and_update({"_id": upload_id}, [change], return_document=ReturnDocument.AFTER)
+        return found if found and found["state"] in {RECEIVING, PLACING, STORED} else None
 
     @steady
     def forget_chunks(self, record: Mapping[str, Any]) -> None:
@@ -240,7 +242,7 @@ class Sessions:
 
     @steady
     def note(self, upload_id: str, values: Mapping[str, Any]) -> None:
-        """What was found out: `checked_pages`, `checked`, `whole`; or said late: `expected_bytes`."""
+        """What was found out: `checked_portions`, `checked`, `whole`; or said late: `expected_bytes`."""
         self._uploads.update_one({"_id": upload_id}, {"$set": dict(values)})
 
     @steady
@@ -255,14 +257,14 @@ class Sessions:
         self._uploads.update_one({"_id": record["_id"]}, {"$set": values})
 
 
-def page_numbers(chunks: int) -> range:
-    """The pages that hold the records of so many chunks."""
-    return range(-(-chunks // PAGE_CHUNKS))
+def portion_numbers(chunks: int) -> range:
+    """The portions in which so many chunks are checked."""
+    return range(-(-chunks // PORTION_CHUNKS))
 
 
-def page_indexes(page: int, chunks: int) -> range:
-    """The chunks on a page."""
-    return range(page * PAGE_CHUNKS, min((page + 1) * PAGE_CHUNKS, chunks))
+def portion_indexes(portion: int, chunks: int) -> range:
+    """The chunks of a portion."""
+    return range(portion * PORTION_CHUNKS, min((portion + 1) * PORTION_CHUNKS, chunks))
 
 
 def chunk_span(record: Mapping[str, Any], index: int) -> Span:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.forms import FIELD_BYTES, PARTS, Form
+from api.multipart import Bytes
 from scray.errors import BadRequest, InvalidField, ScrayError, UploadBroken
 
 BOUNDARY = "a7f3-boundary"
@@ -27,7 +28,7 @@ class Kept:
     def open(self, filename: str) -> None:
         self.name = filename
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Bytes) -> None:
         self.data += data
 
     def close(self) -> None:
@@ -123,6 +124,44 @@ def test_more_parts_than_the_limit_are_refused() -> None:
         read(body(*[part(f'name="p{i}"', b"") for i in range(PARTS + 1)], FILE))
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"Content-Type: text/plain\r\n",
+        b"Content-Disposition: form-data\r\n",
+        b'Content-Disposition: attachment; name="file"; filename="x"\r\n',
+        b'Content-Disposition: form-data; name="a"\r\nContent-Disposition: form-data; name="file"\r\n',
+        b'Content-Disposition: form-data; name="\xff"\r\n',
+    ],
+)
+def test_a_part_has_one_name(head: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read(body(f"--{BOUNDARY}\r\n".encode() + head + b"\r\nx\r\n", FILE))
+
+
+@pytest.mark.parametrize("before", [b"x", b"\r", b"\n", b"\r\n\r\n", b"preamble\r\n", f"--{BOUNDARY}x\r\n".encode()])
+def test_a_form_begins_with_its_boundary(before: bytes) -> None:
+    with pytest.raises(BadRequest):
+        read(before + body(EMAIL, FILE))
+    assert read(b"\r\n" + body(EMAIL, FILE))[1].data == b"pixels"
+
+
+def test_content_goes_on_as_views_of_what_came() -> None:
+    seen: list[object] = []
+
+    class Watching(Kept):
+        def write(self, data: Bytes) -> None:
+            seen.append(data.obj if isinstance(data, memoryview) else None)
+
+    form = Form(TYPE, NAMES, Watching())
+    form.feed(part('name="file"; filename="x.tif"', b"")[:-2])
+    pieces = [bytes([n]) * 1000 for n in range(3)]
+    for piece in pieces:
+        form.feed(piece)
+    assert all(one is piece for one, piece in zip(seen, pieces, strict=True))
+
+
 def test_an_endless_header_is_refused() -> None:
     form = Form(TYPE, NAMES, Kept())
     form.feed(f"--{BOUNDARY}\r\nContent-Disposition: ".encode())
@@ -143,7 +182,7 @@ def test_a_boundary_without_end_is_refused() -> None:
 
 def test_the_sinks_own_errors_come_through() -> None:
     class Full(Kept):
-        def write(self, data: bytes) -> None:
+        def write(self, data: Bytes) -> None:
             raise ValueError(f"no room for {len(data)} bytes")
 
     form = Form(TYPE, NAMES, Full())
