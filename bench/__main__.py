@@ -15,6 +15,7 @@ NAMES = (
     "many",
     "memory",
     "ingest",
+    "sessions",
     "objects",
     "fuzz",
     "plan_scale",

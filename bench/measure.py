@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import platform
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +19,8 @@ from typing import Any
 
 import psutil
 
+COMPARED: Mapping[str, Callable[[Any, float], bool]] = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
+WANT = re.compile(r"\(want (<=?|>=) ([0-9.]+)\)")
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -107,4 +112,11 @@ def keep(name: str, values: dict[str, Any]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
     print(f"{name}")
     for key, value in values.items():
-        print(f"  {key:48} {value:.3g}" if isinstance(value, float) else f"  {key:48} {value}")
+        text = f"  {key:48} {value:.3g}" if isinstance(value, float) else f"  {key:48} {value}"
+        print(text, verdict(key, value), sep="")
+
+
+def verdict(key: str, value: Any) -> str:
+    """Whether a value is as its name wants it: `… (want >= 0.85)`; of other names nothing is said."""
+    found = WANT.search(key)
+    return f"  {'met' if COMPARED[found[1]](value, float(found[2])) else 'MISSED'}" if found else ""

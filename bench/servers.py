@@ -21,10 +21,11 @@ PLAIN = Path(__file__).with_name("plainserver.py")
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server listens, and its process."""
+    """Where a server listens, its process, and the database of an API."""
 
     url: str
     pid: int
+    mongo_url: str = ""
 
     @property
     def memory_bytes(self) -> int:
@@ -52,7 +53,8 @@ def api(data: Path, **settings: str) -> Iterator[Server]:
             **settings,
         }
         with _process([sys.executable, "-m", "api"], data / "api.log", environment) as process:
-            yield Server(f"http://127.0.0.1:{_await(lambda: _number(port_file))}", process.pid)
+            url = f"http://127.0.0.1:{_await(lambda: _number(port_file))}"
+            yield Server(url, process.pid, environment["MONGO_URL"])
 
 
 @contextmanager
