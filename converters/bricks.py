@@ -81,8 +81,9 @@ def _why(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, budget: int
     chunk = chunk_bytes(volumes)
     if chunk and chunk > budget:
         return (
-            f"One chunk of the source decodes to {size_text(chunk)} and a task has {size_text(max(budget, 0))} left "
-            "for data: raise SCRAY_TASK_MEMORY (or --memory), or store the data in smaller chunks."
+            f"The source is packed in pieces that unpack to {size_text(chunk)} each, and a piece can only be read whole: "
+            f"that takes {size_text(chunk + memory_bytes - budget)} of memory and a task may use "
+            f"{size_text(memory_bytes)}. Store it in smaller chunks, or raise SCRAY_TASK_MEMORY (or --memory)."
         )
     least = max(_least_bytes(grid), 2 * grid.file_bytes) + memory_bytes - budget
     return (

@@ -16,6 +16,7 @@ _STORAGE_ERRNOS = frozenset({errno.EIO, errno.ESTALE, errno.ENOSPC, errno.EMFILE
 
 
 _CUT = re.compile(r"truncated file: eof = (\d+),.*stored_eof = (\d+)")  # what HDF5 says of a file that ends too early
+_REASON = re.compile(r"^(?:Can't|Unable to|Link iteration failed|\w+ \w+ failed)\b[^()]*\((.+)\)$")
 _MEND = "end the recording, or mend the file with `h5clear -s`, and upload it again."
 
 
@@ -49,5 +50,7 @@ def check_size(what: str, count: int, itemsize: int) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    """What a library says; of HDF5 the reason alone, not which of its functions met it."""
+    text = " ".join(str(error).split()).strip("'\"") or type(error).__name__
+    text = _REASON.sub(r"\1", text)
     return text[:300].rstrip(".") + "."
