@@ -81,7 +81,7 @@ def _why(grid: Grid, volumes: tuple[Volume, ...], memory_bytes: int, budget: int
     chunk = chunk_bytes(volumes)
     if chunk and chunk > budget:
         return (
-            f"The source is packed in pieces that unpack to {size_text(chunk)} each, and a piece can only be read whole: "
+            f"The source is packed in pieces that unpack to {size_text(chunk)} each and are only read whole: "
             f"that takes {size_text(chunk + memory_bytes - budget)} of memory and a task may use "
             f"{size_text(memory_bytes)}. Store it in smaller chunks, or raise SCRAY_TASK_MEMORY (or --memory)."
         )
