@@ -26,13 +26,14 @@ demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kin
 test: .venv .venv-db .venv-s3 $(STAMP_TUS) ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
-	$(QUICK) $(BIN)/pytest tests/integration
-	$(QUICK) $(BIN)/pytest tests/acceptance tests/chaos
+	$(QUICK) $(BIN)/pytest -rs tests/integration
+	$(QUICK) $(BIN)/pytest -rs tests/acceptance tests/chaos
 
 # The long form takes up to two hours and 40 GB of disk; CHAOS=short ten minutes.
 chaos: CHAOS ?= long
 chaos: .venv .venv-db ## kill everything, again and again, under load; CHAOS=short for ten minutes of it
-	CHAOS=$(CHAOS) $(if $(filter-out long,$(CHAOS)),$(QUICK)) $(BIN)/pytest tests/chaos
+	@$(BIN)/python -m tests.chaos.hosts
+	CHAOS=$(CHAOS) $(if $(filter-out long,$(CHAOS)),$(QUICK)) $(BIN)/pytest -rs tests/chaos
 
 check: .venv ## style, types, floors, unit tests; nothing needs to run for it
 	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types imports unit
