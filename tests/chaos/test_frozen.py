@@ -1,6 +1,7 @@
 """A driver that stands still past its lease and goes on changes nothing: at every point between claim and done.
 
-CHAOS=minute stops it at one of them, the other forms at all.
+There are two of them, and the clock of one is ten minutes wrong. CHAOS=minute stops one at one of the points, the other
+forms at all.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 SECOND = """
+import sys
 import ray
-ray.init(namespace="scray", log_to_driver=False)
+variables = dict(word.split("=") for word in sys.argv[1:])
+ray.init(namespace="scray", log_to_driver=False, runtime_env={"env_vars": variables})
 from cluster.driver import ensure
 ensure("driver-2")
 """
@@ -50,7 +53,9 @@ ensure("driver-2")
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, faults: Path) -> Iterator[State]:
-    """With a second driver, and with a watchdog that stands still: nobody ends a driver because it does."""
+    """With a second driver whose clock is wrong, and with a watchdog that stands still: nobody ends a driver because it
+    does.
+    """
     settings = {
         "SCRAY_LEASE_SECONDS": str(LEASE_SECONDS),
         "SCRAY_POLL_SECONDS": "0.2",
@@ -61,7 +66,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory, faults: Path) -> Iterator[St
     with stack_in(tmp_path_factory.mktemp("frozen") / "data", **settings) as found:
         environment = head.environment(for_child(found.id, Path(found.settings_file)), Path(found.token_file))
         environment |= {"RAY_ADDRESS": found.ray, "PYTHONPATH": str(ROOT), FOLDER: str(faults)}
-        subprocess.run([sys.executable, "-c", SECOND], env=environment, check=True, capture_output=True)
+        command = [sys.executable, "-c", SECOND, f"PYTHONPATH={ROOT / 'tests' / 'skewed'}:{ROOT}", "SKEW_SECONDS=-600"]
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        with database_of(found) as database:
+            [second] = [one for one in Catalog(database).drivers() if one["name"].startswith("driver-2@")]
+        assert "SKEW_SECONDS" in psutil.Process(second["pid"]).environ(), "its clock is right"
         watchdog = psutil.Process(found.children["driver"])
         watchdog.suspend()
         try:
