@@ -51,7 +51,7 @@ def join(volumes: Sequence[Volume], role: Role, axis: str) -> Volume:
 
 def _check_alike(first: Volume, other: Volume, start: int) -> None:
     def form(volume: Volume) -> tuple[object, ...]:
-        return volume.source_shape[start:], volume.source_axes, volume.roles, volume.source_dtype, volume.selector
+        return volume.source_shape[start:], volume.source_axes, volume.roles, _type(volume), volume.selector
 
     if form(first) != form(other):
         raise MixedInput(
@@ -68,7 +68,15 @@ def _check_alike(first: Volume, other: Volume, start: int) -> None:
 
 
 def _text(volume: Volume) -> str:
-    return f"{'×'.join(map(str, volume.source_shape))} samples of {volume.source_dtype} in {volume.selector}"
+    return f"{'×'.join(map(str, volume.source_shape))} samples of {_type(volume)} in {volume.selector}"
+
+
+def _type(volume: Volume) -> str:
+    """What the samples are, in whatever order each file has their bytes."""
+    try:
+        return np.dtype(volume.source_dtype).name
+    except TypeError:
+        return volume.source_dtype  # a table
 
 
 class JoinedReader(Reader):

@@ -15,6 +15,7 @@ import pytest
 from converters import registry
 from converters.prepare import find_files
 from converters.volume import Array
+from scray.errors import MixedInput
 from tests.formats import pattern
 from tests.h5_filters import FILTERED, FILTERS, LOSSY
 from tests.quirks import Expected, Quirk, Quirks, compare, h5, outcome
@@ -792,3 +793,15 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     notes = registry.probe("HDF5", root, files, {"dataset": "table"}).notes
     assert any("/table that hold no numbers: name (string), note (object" in note for note in notes)
     assert any("1 other arrays" in note and "/small (2, 2)" in note for note in notes)
+
+
+def test_byte_orders_may_differ_and_types_are_told_in_words(tmp_path: Path) -> None:
+    for name, kind in (("a.h5", "<i2"), ("b.h5", ">i2")):
+        with h5(tmp_path, name) as file:
+            file["data"] = cube(kind)
+    quirk = Quirk(a_boolean_enum, "HDF5")
+    compare(outcome(tmp_path, quirk), {"/data": np.stack([cube(), cube(">i2")])})
+    with h5(tmp_path, "c.h5") as file:
+        file["data"] = cube("<u2")
+    with pytest.raises(MixedInput, match=r"samples of int16 in /data and c.h5 holds 5×6×7 samples of uint16"):
+        registry.probe("HDF5", tmp_path, ("a.h5", "b.h5", "c.h5"), {})
