@@ -28,9 +28,10 @@ _START_OF_IMAGE = b"\xff\xd8"
 _JPEG_XR = frozenset({22610, 34934})
 _NOISE = bytes((n * 89 + 41) % 256 for n in range(256))
 _PREDICTED = frozenset({5, 8, 32946, 34925, 50000})  # compressions whose Predictor tag is heeded by every reader
+_SONY_RAW = 28672
 OLD_JPEG = 6
 JPEG_CODES = frozenset({OLD_JPEG, 7, 34892, 33007})
-_UNKNOWN = re.compile("not supported|is not a known|^COMPRESSION")  # what is said of a way of packing nobody reads
+_UNKNOWN = re.compile("not supported|is not a known|^COMPRESSION|Bogus JPEG color")  # what is said of what nobody reads
 _GDAL_TAGS = (42112, 42113, 33550, 34735)
 
 
@@ -45,6 +46,8 @@ class Pages:
             raise Unsupported(f"{name} has integers of 24 bits, whose byte order no standard settles.")
         if keyframe.predictor != 1 and keyframe.compression not in _PREDICTED:
             raise Unsupported(f"{name} has a predictor where its compression knows none: readers disagree about it.")
+        if _SONY_RAW in keyframe.tags and keyframe.compression in JPEG_CODES:
+            raise Unsupported(f"{name} is a raw photo of Sony, whose samples lie in an order of their own.")
         self.keyframe = keyframe
         self.name = name
         self.shaped: tuple[int, ...] = tuple(int(n) for n in keyframe.shaped)

@@ -150,6 +150,7 @@ for _side in (256, 257):
 _VAST = {256: ("I", 2**31), 257: ("I", 2**31)}
 case("4 EiB of pixels", tiff(Page(PLAIN | _VAST, strips())), "too-large")
 case("a sensor's mosaic of colours", tiff(Page(PLAIN | {262: ("H", 32803)}, strips())), ARRAY)
+case("a raw photo of Sony", tiff(Page(PLAIN | {259: ("H", 7), 28672: ("H", 3)}, strips())), "unsupported")
 
 # --- pages that are not slices -------------------------------------------------------------------
 
