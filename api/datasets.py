@@ -88,13 +88,13 @@ def list_datasets(
     user_email: str | None = None,
     name: str | None = None,
     slug: str | None = None,
-    id: int | None = None,
+    id: Annotated[int | None, Query(ge=0, lt=1 << 63)] = None,
     team_uuid: str | None = None,
     folder: str | None = None,
     status: str | None = None,
     public_only: bool = False,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, lt=1 << 31)] = 0,
 ) -> DatasetPage:
     """Datasets that fit all that is asked for, the last touched first."""
     asked = {"name": name, "slug": slug, "id": id, "team_uuid": team_uuid, "folder_uuid": folder, "status": status}

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from scray.errors import BadParameter, InvalidField
 from scray.parameters import check
-from scray.sensors import read_sensor
+from scray.sensors import ALIASES, SENSORS, read_sensor
 from scray.storage import safe_name, safe_relative
 
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\\\"]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
@@ -90,7 +90,8 @@ def _check_value(value: Any, depth: int) -> None:
 
 
 Parameters = Annotated[dict[str, Any], BeforeValidator(_parameters), AfterValidator(check_parameters)]
-Email = Annotated[str, Field(max_length=254), AfterValidator(read_email)]
+Email = Annotated[str, Field(max_length=254, json_schema_extra={"format": "email"}), AfterValidator(read_email)]
+Sensor = Annotated[str, Field(json_schema_extra={"enum": [*SENSORS, *ALIASES]}), AfterValidator(_sensor)]
 Label = Annotated[str | None, Field(max_length=255), BeforeValidator(_none_if_empty)]
 Text = Annotated[str, AfterValidator(_printable)]
 
@@ -102,7 +103,7 @@ class UploadFields(BaseModel):
 
     user_email: Email
     dataset_name: Annotated[Text, Field(min_length=1, max_length=255)]
-    sensor: Annotated[str, AfterValidator(_sensor)]
+    sensor: Sensor
     convert: bool = True
     is_public: bool = False
     is_public_downloadable: bool = False

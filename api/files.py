@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse
@@ -22,6 +23,12 @@ from scray.storage import inside, links
 
 # a browser may show these; what else an upload brought must not run as a page of this service
 SHOWN_AS = {".png": "image/png", ".json": "application/json"}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+KINDS = (*SHOWN_AS.values(), "application/octet-stream")
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file", "content": dict.fromkeys(KINDS, BINARY)},
+    206: {"description": "Ranges of it", "content": dict.fromkeys((*KINDS, "multipart/byteranges"), BINARY)},
+}
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
 
@@ -61,8 +68,8 @@ def list_files(identifier: str, backend: BackendOf, user_email: str | None = Non
     return FileList(dataset_uuid=dataset.uuid, total_bytes=total, files=files, links=second)
 
 
-@router.get("/{identifier}/files/{path:path}", response_class=FileResponse)
-@router.head("/{identifier}/files/{path:path}", response_class=FileResponse)
+@router.get("/{identifier}/files/{path:path}", response_class=FileResponse, responses=BYTES)
+@router.head("/{identifier}/files/{path:path}", response_class=FileResponse, responses=BYTES)
 def get_file(identifier: str, path: str, backend: BackendOf, user_email: str | None = None) -> FileResponse:
     """One file of the result, or ranges of it (`Range`, `ETag`); the former result while a new one is made."""
     uuid = backend.catalog.find(identifier, user_email)["uuid"]

@@ -29,7 +29,7 @@ def alive() -> dict[str, str]:
     return {"status": OK}
 
 
-@router.get("/readyz", responses={503: {"description": "Something is missing"}})
+@router.get("/readyz", responses={503: {"model": dict[str, str], "description": "Something is missing"}})
 def ready(backend: BackendOf, response: Response) -> dict[str, str]:
     """Whether uploads are received and converted: 200, else 503 and what is missing."""
     found = checks(backend)
@@ -38,7 +38,7 @@ def ready(backend: BackendOf, response: Response) -> dict[str, str]:
     return {"status": OK if good else "not ready", **found}
 
 
-@router.get("/health", responses={503: {"description": "Uploads cannot be received"}})
+@router.get("/health", responses={503: {"model": dict[str, str], "description": "Uploads cannot be received"}})
 def health(backend: BackendOf, response: Response) -> dict[str, str]:
     """healthy; degraded when no driver converts; unhealthy (503) when uploads cannot be received."""
     found = checks(backend)

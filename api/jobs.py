@@ -78,7 +78,7 @@ def list_jobs(
     user_id: str | None = None,
     status: str | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, lt=1 << 31)] = 0,
 ) -> JobPage:
     """The jobs of a user (an e-mail address), finished ones too: one a dataset, the last touched first."""
     if not user_id:

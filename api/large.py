@@ -32,6 +32,8 @@ CHUNK_FIELD = "chunk"
 BROKEN = (ClientDisconnect, TimedOut, asyncio.CancelledError)
 CHUNK_NAMES = frozenset({"chunk_hash", "upload_id", "chunk_number"})
 
+BYTES = {"requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+
 router = APIRouter(tags=["large files"])
 
 
@@ -186,7 +188,7 @@ async def send_chunk(upload_id: str, chunk_index: int, request: Request, backend
         chunk.release()
 
 
-@router.put("/api/upload/large/chunk/{upload_id}/{chunk_index}")
+@router.put("/api/upload/large/chunk/{upload_id}/{chunk_index}", openapi_extra=BYTES)
 async def put_chunk(
     upload_id: str,
     chunk_index: int,

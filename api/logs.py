@@ -29,7 +29,7 @@ def get_logs(
     identifier: str,
     backend: BackendOf,
     run: str | None = None,
-    after: Annotated[int, Query(ge=0)] = 0,
+    after: Annotated[int, Query(ge=0, lt=1 << 63)] = 0,
     user_email: str | None = None,
 ) -> LogPage:
     """What happened in a run (else the latest), from `after`, the `next` of the page before; at most 256 KiB of it."""

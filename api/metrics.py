@@ -24,7 +24,7 @@ router = APIRouter(tags=["health"])
 Sample = tuple[tuple[str, ...], float]  # the values of the labels, and of the metric
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(backend: BackendOf) -> Response:
     """What is measured, in the text format of Prometheus."""
     registry = CollectorRegistry()

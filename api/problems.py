@@ -12,9 +12,13 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from scray.errors import DiskFull, InvalidField, ScrayError, StorageError
+from scray.errors import BadRequest, DiskFull, InvalidField, ScrayError, StorageError
 from scray.log import Action, event
 from scray.retry import FULL
 
@@ -89,8 +93,37 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "unreachable": HTTPStatus.BAD_GATEWAY,
     "incomplete": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
+CODE_OF = {401: "unauthorised", 403: "forbidden", 404: "not-found", 408: "timed-out", 413: "body-too-large"}
 RETRY_AFTER_SECONDS = 5
 PASSING = frozenset({"chunk-busy"})  # refusals that are over in a moment
+
+
+class WrongField(BaseModel):
+    """`loc` is where it was: body, query or path, and its name."""
+
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class Problem(BaseModel):
+    """What every refusal is. `code` is one of those in the documentation of errors, `detail` a sentence."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[WrongField] = []
+
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    family: {
+        "description": description,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}},
+    }
+    for family, description in (("4XX", "Refused"), ("5XX", "The service cannot"))
+}
 
 
 def problem(status: int, code: str, detail: str, *, errors: Sequence[Mapping[str, Any]] = ()) -> JSONResponse:
@@ -126,6 +159,57 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unforeseen)
 
 
+def describe(app: FastAPI) -> None:
+    """Put what REFUSALS refers to into the document of an application that has all its routes."""
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    parts = {**schema.pop("$defs"), Problem.__name__: schema}
+    app.openapi()["components"]["schemas"].update(parts)  # the application keeps its document
+
+
+class OneShape:
+    """Gives refusals in plain text, which are the framework's own, the shape of all others."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._app(scope, receive, _Reshaping(scope, receive, send))
+        else:
+            await self._app(scope, receive, send)
+
+
+class _Reshaping:
+    """What one request is answered through."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._plain: Message | None = None
+        self._text = b""
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._is_plain(message):
+            self._plain = message
+        elif self._plain is None:
+            await self._send(message)
+        else:
+            self._text += message.get("body", b"")
+            if not message.get("more_body"):
+                await self._answer(self._plain)(self._scope, self._receive, self._send)
+
+    def _is_plain(self, message: Message) -> bool:
+        kind = Headers(raw=message["headers"]).get("content-type", "")
+        return message["status"] >= HTTPStatus.BAD_REQUEST and kind.startswith("text/plain")
+
+    def _answer(self, message: Message) -> JSONResponse:
+        status = HTTPStatus(message["status"])
+        answer = problem(status, code_of(status), self._text.decode(errors="replace") or f"{status.description}.")
+        for name, value in Headers(raw=message["headers"]).items():
+            if name not in {"content-type", "content-length"}:
+                answer.headers[name] = value
+        return answer
+
+
 async def _ours(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ScrayError)
     if STATUS_OF.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR) >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -159,10 +243,30 @@ def _field_error(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": found["type"], "loc": loc, "msg": found["msg"].removeprefix("Value error, ")}
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    codes = {404: "not-found", 401: "unauthorised", 403: "forbidden"}
-    return problem(error.status_code, codes.get(error.status_code, "bad-request"), str(error.detail))
+    headers, detail = dict(error.headers or {}), str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = f"There is nothing at {request.url.path[:200]}; /docs has everything that this service answers."
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _methods(request) or headers.get("Allow", "")
+        detail = f"{request.method} is not for {request.url.path[:200]}; it takes {headers['Allow']}."
+    answer = problem(error.status_code, code_of(error.status_code), detail)
+    answer.headers.update(headers)
+    return _hang_up(request, answer)
+
+
+def _methods(request: Request) -> str:
+    """What may be asked of the address of a request, whichever route has it."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    there = [methods for path, methods in paths.items() if compile_path(path)[0].match(request.url.path)]
+    return ", ".join(sorted({method.upper() for methods in there for method in methods}))
+
+
+def code_of(status: int) -> str:
+    """The code of a refusal that has only a status."""
+    internal = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return CODE_OF.get(status, ScrayError.code if internal else BadRequest.code)
 
 
 async def _unforeseen(_request: Request, _error: Exception) -> JSONResponse:

