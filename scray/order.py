@@ -46,9 +46,9 @@ def in_turn(
     line = sorted((rank(one, now), one.since, one.uuid, one) for one in waiting)
     if owners_running is None:
         return [one for *_, one in line]
-    ahead: Counter[tuple[int, str]] = Counter()
+    ahead: Counter[str] = Counter()  # of higher priorities, too: they will be in work by then
     turns: list[tuple[int, int, int]] = []
     for place, _, _, one in line:
-        turns.append((place, owners_running.get(one.user, 0) + ahead[place, one.user], len(turns)))
-        ahead[place, one.user] += 1
+        turns.append((place, owners_running.get(one.user, 0) + ahead[one.user], len(turns)))
+        ahead[one.user] += 1
     return [line[number][-1] for *_, number in sorted(turns)]
