@@ -40,8 +40,7 @@ def begin(backend: Backend, uuid: str, **more: str) -> Arrival:
     arrival.fields = {**FORM, "dataset_identifier": uuid, **more}
     arrival.open("x.tif")
     arrival.write(CONTENT)
-    assert arrival._file is not None
-    arrival._file.close()
+    arrival._close()
     return arrival
 
 
