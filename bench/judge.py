@@ -19,6 +19,7 @@ import PIL.ImageOps
 import tifffile
 from numpy.typing import NDArray
 
+from bench import flights
 from converters import child
 from converters.plan import Plan
 from converters.volume import Volume
@@ -27,6 +28,7 @@ from scray.idx.reader import Dataset
 Array = NDArray[Any]
 HOME = Path(__file__).parent / "scratch" / "visus"  # of OpenVisus
 SAME, UNJUDGED = "same", "not judged"
+CLOSE, MOST, MOSTLY = 0.05, 2.0, 0.99  # of reflectance and of indices, which are no numbers where bands are near 0
 
 
 def judge(request: dict[str, Any], _: Callable[[], None]) -> str:
@@ -82,7 +84,8 @@ def _written(tree: Path, plan: Plan) -> Iterator[str]:
                 except Exception as error:
                     yield f"{UNJUDGED}: {volume.format}: {type(error).__name__}: {error}"
                     continue
-                yield _compared(volume.selector, ours, _arranged(stored, volume))
+                compare = _close if "picture" in volume.options else _compared
+                yield compare(volume.selector, ours, _arranged(stored, volume))
 
 
 def _compared(what: str, ours: Array, theirs: Array) -> str:
@@ -94,6 +97,15 @@ def _compared(what: str, ours: Array, theirs: Array) -> str:
     return SAME if same else f"differs: {what} has other samples"
 
 
+def _close(what: str, ours: Array, theirs: Array) -> str:
+    """Whether calculated numbers are about the same: an index is judged where its bands are not both near 0."""
+    if ours.size != theirs.size:
+        return f"differs: {what} has {ours.size} samples, not {theirs.size}"
+    theirs = theirs.reshape(ours.shape)
+    same = np.isclose(ours, theirs, rtol=CLOSE, atol=CLOSE, equal_nan=True) | (np.abs(theirs) > MOST)
+    return SAME if same.mean() > MOSTLY else f"differs: {what} has other samples"
+
+
 def _arranged(array: Array, volume: Volume) -> Array:
     """In the order of the result: time first, components last."""
     array = array.reshape(volume.source_shape)
@@ -103,7 +115,10 @@ def _arranged(array: Array, volume: Volume) -> Array:
 
 def _independent(root: Path, volume: Volume) -> Array:
     """The array of a volume; files are laid one behind the other, as they were joined."""
-    pieces = [_stored(root / name, volume) for name in volume.files]
+    if "picture" in volume.options:
+        pieces = [flights.calculated(root, root / name, volume.name) for name in volume.files]
+    else:
+        pieces = [_stored(root / name, volume) for name in volume.files]
     return pieces[0] if len(pieces) == 1 else np.concatenate([piece.ravel() for piece in pieces])
 
 
@@ -120,7 +135,7 @@ def _stored(path: Path, volume: Volume) -> Array:
             stored = stored[name]
         plane = volume.options["plane"]
         return np.asarray(getattr(stored, plane) if plane else stored)
-    if volume.format == "mapir" or volume.options.get("indices"):
+    if volume.options.get("indices"):
         raise LookupError("no other reader")
     return _tiff(path, volume) if head[:2] in (b"II", b"MM") else _picture(path, volume)
 
@@ -140,7 +155,7 @@ def _tiff(path: Path, volume: Volume) -> Array:
     with tifffile.TiffFile(path) as file:
         series = file.series[volume.options.get("series") or 0]
         stored = np.asarray(series.asarray())
-        if volume.format != "rgb":
+        if volume.format not in ("rgb", "mapir"):
             return stored
         if series.axes.startswith("S"):  # planes, one behind the other
             stored = np.moveaxis(stored, 0, -1)

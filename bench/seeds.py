@@ -109,8 +109,14 @@ def _exif(_: Path) -> list[Files]:
     return [{"a.jpg": _located("Survey3W_RGB"), "b.jpg": _located("Survey3W_RGB")}]
 
 
-def _mapir(_: Path) -> list[Files]:
-    return [{"a.jpg": _located("Survey3W_OCN"), "b.jpg": _located("Survey3W_OCN")}]
+def _mapir(folder: Path) -> list[Files]:
+    """Without a target, and with one: drawn, and a shot of it and of something else."""
+    from tests.mapir_target import draw, save_tiff
+
+    target = draw(np.uint16, np.array([1.7e-5, 1.5e-5, 2.1e-5]), np.array([-0.03, -0.02, -0.05]))
+    save_tiff(folder / "target.tif", target, "Survey3W_RGN")
+    save_tiff(folder / "a.tif", VOLUME[:3].transpose(1, 2, 0) * 60, "Survey3W_RGN")
+    return [{"a.jpg": _located("Survey3W_OCN"), "b.jpg": _located("Survey3W_OCN")}, _files_of(folder)]
 
 
 def _hdf5_bytes(libver: Any, **options: Any) -> bytes:

@@ -25,12 +25,13 @@ from converters.bands import (
     normalised,
     reflectance,
 )
+from converters.calibration import fit, noted
+from converters.calibration import told as calibration_told
 from converters.exif import model_of
 from converters.joined import JoinedReader
 from converters.mosaic import lay_out
 from converters.sniff import kind_of
-from converters.target import fit, panel_means
-from converters.target import told as target_told
+from converters.target import panel_means
 from converters.volume import Array, Box, Reader, Source, Volume
 from scray.errors import BadInput, EmptyInput, MixedInput, NothingToConvert, Unsupported
 
@@ -60,7 +61,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     notes = [*_notes(chosen, lines, targets, copies), *said, *(note for p in pictures for note in p.notes)]
     metadata = {**album_told(pictures), "filter": chosen or None, "calibrated": bool(lines), **places}
     if lines:
-        metadata["calibration"] = target_told(lines, targets)
+        metadata["calibration"] = calibration_told(lines, targets)
     return Source(FORMAT, volumes, metadata=metadata, notes=gathered(notes))
 
 
@@ -174,6 +175,7 @@ def _notes(
         notes.append("No camera filter is known, so there are no indices; the parameter filter names one.")
     if lines:
         notes.append(f"Reflectance is calibrated by {', '.join(targets)}, which are not part of the result.")
+        notes += noted(lines)
     else:
         notes.append(_RAW_NOTE)
     if copies:

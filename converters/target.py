@@ -1,21 +1,20 @@
-"""A picture of a reflectance target: its fiducial, its four grey patches, and the line from numbers to reflectance.
+"""A picture of a reflectance target: its fiducial, and the numbers of its four grey patches.
 
 The target is MAPIR's reflectance target of version 2: an ArUco marker beside four diffuse panels. Where the panels lie
-and what they reflect are the maker's measurements. Deterministic: the same picture gives the same line.
+and what they reflect are the maker's measurements. Deterministic: the same picture gives the same numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from converters.bands import FILTERS
 from converters.volume import Array
 from scray.errors import BadInput
 
 MARKER_ID = 13  # of the dictionary of 4×4 bits
+CELLS = 6  # a side of the marker, its border included
 MARKER_SIDE = 5.5  # inches, over the black border, corner to corner
 SAMPLE_SIDE = 0.75  # inches around the middle of a panel that are averaged
 SAMPLE_POINTS = 25  # a side
@@ -34,23 +33,48 @@ REFLECTANCE: dict[int, tuple[float, float, float, float]] = {
     850: (0.8653063177, 0.2798126291, 0.2337498097, 0.0193295348),
 }
 MAX_SPREAD = 0.15  # of a panel's numbers, as a part of the range between brightest and darkest panel
-MIN_PANELS = 2
+NEAR_FULL = 0.98  # noise leaves the samples of a saturated panel a little below full scale
+MAX_CLIPPED = 0.01  # of a panel's samples
+MIN_OF_WHITE = 0.75  # brightest panel against the marker's white, which reflects no more than all: less is shadow
 
 
 def panel_means(picture: Array, name: str) -> Array:
-    """The mean numbers of the four panels, (4, bands) float64; raises BadInput, naming the frame, without a target."""
+    """The mean numbers of the four panels, (4, bands) float64; 0 where a panel is black, full scale where saturated.
+
+    `picture` is uint8 or uint16. Raises BadInput, naming the frame, without a target, and where its panels are not
+    evenly lit, each and all together.
+    """
     bands = picture.reshape(*picture.shape[:2], -1)
+    full = np.iinfo(bands.dtype).max
     corners = _marker(bands, name)
-    samples = np.stack([_panel(bands, corners, panel, name) for panel in PANELS])
+    samples = np.stack([_around(bands, corners, panel, SAMPLE_SIDE, name) for panel in PANELS])
     means: Array = samples.mean(axis=1)
+    means[(samples >= NEAR_FULL * full).mean(axis=1) > MAX_CLIPPED] = full
+    means[(samples == 0).mean(axis=1) > MAX_CLIPPED] = 0
     spread = samples.std(axis=1).max(axis=0)
     reach = means[0] - means[3]
-    if not (reach > 0).all() or (spread > MAX_SPREAD * reach).any():
+    if not (reach > 0).all() or (spread > MAX_SPREAD * reach).any() or (np.diff(means, axis=0) > 0).any():
         raise BadInput(
             f"The calibration target in {name} has no four even grey panels beside its marker: "
             "they are covered, in shadow or another kind of target."
         )
+    if (means[0] < MIN_OF_WHITE * _white(bands, corners, name)).any():
+        raise BadInput(
+            f"The panels of the calibration target in {name} are darker than its marker: they are in the shadow of "
+            "something. Upload another picture of the target, or leave the frame out."
+        )
     return means
+
+
+def _white(bands: Array, corners: Array, name: str) -> Array:
+    """The number of the marker's white in each band."""
+    import cv2
+
+    cells = cv2.aruco.generateImageMarker(cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_4X4_50), MARKER_ID, CELLS)
+    side = MARKER_SIDE / CELLS
+    middles = [((x + 0.5) * side, (y + 0.5) * side) for y, x in np.argwhere(cells)]
+    white: Array = np.median([_around(bands, corners, at, side / 4, name).mean(axis=0) for at in middles], axis=0)
+    return white
 
 
 def _marker(bands: Array, name: str) -> Array:
@@ -87,58 +111,16 @@ def _greys(bands: Array) -> Sequence[Array]:
     return [plain, stretched, np.where(stretched > 127, 255, 0).astype(np.uint8)]
 
 
-def _panel(bands: Array, corners: Array, panel: tuple[float, float], name: str) -> Array:
-    """The numbers at a grid of points around the middle of a panel, (points, bands) float64."""
+def _around(bands: Array, corners: Array, middle: tuple[float, float], side: float, name: str) -> Array:
+    """The numbers at a grid of points in a square, all in inches, (points, bands) float64."""
     import cv2
 
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32) * np.float32(MARKER_SIDE)
     to_pixels = cv2.getPerspectiveTransform(square, corners.astype(np.float32))
-    offsets = np.linspace(-SAMPLE_SIDE / 2, SAMPLE_SIDE / 2, SAMPLE_POINTS)
-    x, y = np.meshgrid(panel[0] + offsets, panel[1] + offsets)
+    offsets = np.linspace(-side / 2, side / 2, SAMPLE_POINTS)
+    x, y = np.meshgrid(middle[0] + offsets, middle[1] + offsets)
     mapped = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], -1) @ to_pixels.T
     at = np.rint(mapped[:, :2] / mapped[:, 2:]).astype(np.int64)
     if not ((at >= 0) & (at < bands.shape[1::-1])).all():
         raise BadInput(f"The grey panels of the calibration target in {name} are not all in the picture.")
     return bands[at[:, 1], at[:, 0]].astype(np.float64)
-
-
-def fit(filter_name: str, means: Sequence[tuple[str, Array]], full_scale: int) -> list[dict[str, Any]]:
-    """A line for each band, by least squares over the panels of all frames: reflectance = slope · number + intercept.
-
-    Panels that are saturated or black say nothing and are left out. Raises BadInput, naming the frames, where fewer
-    than MIN_PANELS are left, or where the darker panel is the brighter one.
-    """
-    lines = []
-    frames = ", ".join(name for name, _ in means)
-    for channel, (band, wavelength) in enumerate(FILTERS[filter_name]):
-        numbers = np.concatenate([m[:, channel] for _, m in means])
-        known = np.tile(np.array(REFLECTANCE[wavelength]), len(means))
-        useful = (numbers > 0) & (numbers < full_scale)
-        if len(np.unique(known[useful])) < MIN_PANELS:
-            raise BadInput(f"The {band} band of {frames} is too bright or too dark to calibrate with.")
-        slope, intercept = _line(numbers[useful], known[useful])
-        if not slope > 0:
-            raise BadInput(f"The grey panels in {frames} are not in the order of their brightness.")
-        said = {"band": band, "wavelength_nm": wavelength, "slope": slope, "intercept": intercept}
-        lines.append(said | {"panels_used": int(useful.sum()), "panel_numbers": numbers.tolist()})
-    return lines
-
-
-def _line(x: Array, y: Array) -> tuple[float, float]:
-    middle = x.mean()
-    below = float(((x - middle) ** 2).sum())
-    if not below:
-        return 0.0, 0.0
-    slope = float(((x - middle) * (y - y.mean())).sum()) / below
-    return slope, float(y.mean()) - slope * float(middle)
-
-
-def told(lines: Sequence[Mapping[str, Any]], frames: Sequence[str]) -> dict[str, Any]:
-    """What metadata.json says about a calibration."""
-    return {
-        "frames": list(frames),
-        "target": {"marker": MARKER_ID, "marker_side_inches": MARKER_SIDE, "panels_inches": [list(p) for p in PANELS]},
-        "panel_reflectance": {str(line["wavelength_nm"]): list(REFLECTANCE[line["wavelength_nm"]]) for line in lines},
-        "formula": "reflectance = slope · number + intercept",
-        "bands": [dict(line) for line in lines],
-    }

@@ -76,3 +76,22 @@ def jpeg(array: Array, exif_block: Image.Exif) -> bytes:
     out = io.BytesIO()
     Image.fromarray(array).save(out, "JPEG", quality=98, subsampling=0, exif=exif_block)
     return out.getvalue()
+
+
+def photograph(
+    drawn: Array, angle: float = 10.0, scale: float = 1.0, lean: float = 0.0, blur: float = 1.0, noise: float = 0.01
+) -> Array:
+    """A drawn target on a meadow: turned, seen askew, out of focus; uint16, 600×800 pixels."""
+    height, width = drawn.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+    turned = (corners - (width / 2, height / 2)) * scale
+    cosine, sine = np.cos(np.deg2rad(angle)), np.sin(np.deg2rad(angle))
+    turned = turned @ np.array([[cosine, sine], [-sine, cosine]])
+    seen = turned / (1 + lean * turned[:, 1:] / (height * scale)) + (400, 300)
+    to_photo = cv2.getPerspectiveTransform(corners.astype(np.float32), seen.astype(np.float32))
+    rng = np.random.default_rng(11)
+    meadow = cv2.GaussianBlur(rng.uniform(3000, 30000, (600, 800, 3)).astype(np.float32), (0, 0), 4)
+    cv2.warpPerspective(drawn.astype(np.float32), to_photo, (800, 600), meadow, borderMode=cv2.BORDER_TRANSPARENT)
+    photo = cv2.GaussianBlur(meadow, (0, 0), blur)
+    seen_so: Array = np.clip(photo * rng.normal(1, noise, photo.shape), 0, 65535).astype(np.uint16)
+    return seen_so

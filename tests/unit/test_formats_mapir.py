@@ -11,10 +11,11 @@ import pytest
 
 from converters import mapir, registry
 from converters.bands import FILTERS, filter_of
+from converters.calibration import fit
 from converters.convert import convert
 from converters.prepare import Job, find_files
 from converters.run import Serial
-from converters.target import REFLECTANCE, fit, panel_means
+from converters.target import REFLECTANCE, panel_means
 from converters.verify import verify
 from converters.volume import Array, Source
 from scray.errors import BadInput, BadParameter, MixedInput, NothingToConvert
