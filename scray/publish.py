@@ -6,26 +6,22 @@ again. What has a second name in the result, by a link, has it in the bucket by 
 
 from __future__ import annotations
 
-import os
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from boto3.exceptions import S3UploadFailedError
-from boto3.s3.transfer import TransferConfig
-
-from scray.errors import BadParameter, ChecksumMismatch, SourceNotFound, SourceUnreachable
+from scray.errors import BadParameter, ChecksumMismatch, SourceNotFound
 from scray.manifest import MANIFEST, Manifest
+from scray.multipart import part_spans, upload
 from scray.settings import Settings
 from scray.sources.bucket import profile, s3_client, translated
 from scray.sources.checksum import fits
-from scray.spans import Span, chunk_spans, hash_spans
+from scray.spans import hash_spans
 from scray.storage import HEADER, inside, links
 
-PART_BYTES = 64 << 20
-SENDERS = 4  # parts of one file under way
 PORTION_BYTES = 256 << 20
 PORTION_FILES = 64
 AFTER_DATA = (MANIFEST, HEADER)  # in this order, at the end
@@ -104,35 +100,38 @@ def send(folder: Path, uuid: str, names: tuple[str, ...], settings: Settings) ->
 def _send(client: Any, target: Target, uuid: str, folder: Path, name: str) -> int:
     path = inside(folder, Path(name))
     size = path.stat().st_size
-    where = {"Bucket": target.bucket, "Key": target.key(uuid, name)}
-    spans = chunk_spans(size, PART_BYTES) if size > PART_BYTES else (Span(0, size),)
-    digests = hash_spans(path, spans, "md5")
-    if not _is_there(client, where, size, digests):
-        first = path.relative_to(folder.resolve()).as_posix()
-        with translated(f"s3://{target.bucket}"):
-            if first == name or size > PART_BYTES:
-                _upload(client, path, where)
-            else:
-                client.copy_object(**where, CopySource={"Bucket": target.bucket, "Key": target.key(uuid, first)})
-        if not _is_there(client, where, size, digests):
-            raise ChecksumMismatch(f"'{name}' did not arrive in the bucket as it is here.")
+    where, spans = {"Bucket": target.bucket, "Key": target.key(uuid, name)}, part_spans(size)
+    there = _etag(client, where, size)
+    if there and fits(there, "md5", hash_spans(path, spans, "md5")):
+        return size
+    first = path.relative_to(folder.resolve()).as_posix()
+    with translated(f"s3://{target.bucket}"):
+        if len(spans) > 1:
+            digests = upload(client, path, where, spans)
+        else:
+            digests = hash_spans(path, spans, "md5")
+            _put(client, path, where, digests[0], target.key(uuid, first))
+    if not fits(_etag(client, where, size), "md5", digests):
+        raise ChecksumMismatch(f"'{name}' did not arrive in the bucket as it is here.")
     return size
 
 
-def _upload(client: Any, path: Path, where: dict[str, str]) -> None:
-    how = TransferConfig(multipart_threshold=PART_BYTES + 1, multipart_chunksize=PART_BYTES, max_concurrency=SENDERS)
-    try:
-        client.upload_file(os.fspath(path), where["Bucket"], where["Key"], Config=how)
-    except S3UploadFailedError as error:
-        raise error.__cause__ or error.__context__ or SourceUnreachable(str(error)) from None
+def _put(client: Any, path: Path, where: dict[str, str], digest: str, first: str) -> None:
+    """A small file; from within the bucket where it is there under its first name."""
+    if first != where["Key"]:
+        client.copy_object(**where, CopySource={"Bucket": where["Bucket"], "Key": first})
+        return
+    with path.open("rb") as body:
+        client.put_object(**where, Body=body, ContentMD5=base64.b64encode(bytes.fromhex(digest)).decode())
 
 
-def _is_there(client: Any, where: dict[str, str], size: int, digests: tuple[str, ...]) -> bool:
+def _etag(client: Any, where: dict[str, str], size: int) -> str:
+    """The checksum of what is there (see `RemoteFile.checksum`); "" where nothing of that size is."""
     try:
         with translated(f"s3://{where['Bucket']}/{where['Key']}"):
             head = client.head_object(**where)
     except SourceNotFound:
-        return False
+        return ""
     etag = str(head["ETag"]).strip('"')
     kind = "etag" if "-" in etag else "md5"
-    return int(head["ContentLength"]) == size and fits(f"{kind}:{etag}", "md5", digests)
+    return f"{kind}:{etag}" if int(head["ContentLength"]) == size else ""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil
+
+from cluster.children import MARK
 from cluster.stack import running
 from cluster.state import State
 
@@ -19,6 +23,18 @@ def until(condition: Callable[[], bool], seconds: float = 60, what: str = "it") 
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} seconds"
         time.sleep(0.05)
+
+
+def kill_driver(stack: State) -> None:
+    """The actor's process, by its name under Ray."""
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == stack.id and "ray::Driver" in " ".join(process.cmdline()):
+                process.send_signal(signal.SIGKILL)
+                return
+        except psutil.Error:
+            continue
+    raise AssertionError("there is no driver")
 
 
 @contextmanager

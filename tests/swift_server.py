@@ -61,6 +61,10 @@ class Swift:
     url: str
     folder: Path
 
+    def address(self, bucket: str) -> str:
+        """Where everybody reads a bucket that is `public-read`: Swift's own address, as S3's wants a signature here."""
+        return f"{self.url}/v1/AUTH_{KEY.partition(':')[0]}/{bucket}"
+
 
 @contextmanager
 def swift_in(folder: Path) -> Iterator[Swift]:

@@ -42,7 +42,7 @@ ALONE = {
     "config_file": (None, None, NOWHERE, None),
     "credentials_file": (None, None, NOWHERE, None),
 }
-MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NoSuchUpload"})
+MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket"})
 BUSY = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "429"})
 
 
@@ -163,6 +163,8 @@ def meaning(error: ClientError, what: str) -> ScrayError:
     """Which of our errors an answer of S3 is."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "NoSuchUpload":
+        return RemoteChanged(f"The upload to {what} was ended by somebody else.")
     if code in MISSING or status == 404:
         return SourceNotFound(f"There is no {what}.")
     if status == 412:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from cluster.children import MARK
 from cluster.state import State
 from converters.verify import verify
 from scray.client import ScrayClient
@@ -23,7 +20,7 @@ from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
 from tests.drive_server import Drive
 from tests.range_server import Web, serving_files
-from tests.ray_session import until
+from tests.ray_session import kill_driver, until
 from tests.swift_server import KEY, SECRET, Swift
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "data"
@@ -196,18 +193,6 @@ def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, 
     for number in done:
         span = f"bytes={number * RANGE_BYTES}-{(number + 1) * RANGE_BYTES - 1}"
         assert [asked for _, asked in web.asked].count(span) == 1
-
-
-def kill_driver(stack: State) -> None:
-    """The actor's process, by its name under Ray."""
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == stack.id and "ray::Driver" in " ".join(process.cmdline()):
-                process.send_signal(signal.SIGKILL)
-                return
-        except psutil.Error:
-            continue
-    raise AssertionError("there is no driver")
 
 
 def test_what_cannot_be_fetched_says_why(stack: State, client: ScrayClient, web: Web) -> None:

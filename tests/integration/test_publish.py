@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pymongo.database import Database
 
-from scray import publish
+from scray import multipart
 from scray.catalog import Catalog
 from scray.copies import Copies
 from scray.errors import BadParameter, SourceDenied, SourceNotFound
@@ -17,8 +21,19 @@ from scray.manifest import MANIFEST, Manifest, digest_file
 from scray.publish import Target, rounds, send
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
+from tests.proxy import Proxy
 from tests.swift_server import KEY, SECRET, Swift
 
+SMALL_PART = 5 << 20
+SENDER = f"""
+import sys
+from pathlib import Path
+from scray import multipart
+from scray.publish import send
+from scray.settings import Settings
+multipart.PART_BYTES = {SMALL_PART}
+send(Path(sys.argv[1]), "u4", ("large.bin",), Settings(publish_url=sys.argv[2], s3_profiles=Path(sys.argv[3])))
+"""
 NAMES = ["00112233/0.bin", "00112233/1.bin", "detector/visus.idx", "metadata.json", "preview.png", "visus.idx"]
 
 
@@ -73,7 +88,7 @@ def test_every_file_of_the_manifest_and_no_other_the_headers_last(folder: Path) 
 def test_a_copy_is_exact_and_what_is_there_is_not_sent_again(
     folder: Path, settings: Settings, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "PART_BYTES", 5 << 20)
+    monkeypatch.setattr(multipart, "PART_BYTES", SMALL_PART)
     for portions in rounds(folder):
         for names in portions:
             assert send(folder, "u1", names, settings) == sum((folder / name).stat().st_size for name in names)
@@ -91,6 +106,44 @@ def test_a_copy_is_exact_and_what_is_there_is_not_sent_again(
     after = objects(client)
     assert {key for key in after if after[key] != before[key]} == {"lab/u1/preview.png"}
     assert after["lab/u1/preview.png"][0] == there["lab/u1/preview.png"][0]
+
+
+def test_parts_that_arrived_before_a_kill_are_not_sent_again(
+    swift: Swift, settings: Settings, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multipart, "PART_BYTES", SMALL_PART)
+    (tmp_path / "large.bin").write_bytes(os.urandom(9 * SMALL_PART + 5))
+
+    def arrived() -> int:
+        found = client.list_multipart_uploads(Bucket="results", Prefix="lab/u4/").get("Uploads", ())
+        keys = [{"Bucket": "results", "Key": one["Key"], "UploadId": one["UploadId"]} for one in found]
+        return sum(len(client.list_parts(**one).get("Parts", ())) for one in keys)
+
+    with Proxy(urlsplit(swift.url).port or 0) as line:
+        profiles = settings.s3_profiles
+        assert profiles
+        profiles.write_text(profiles.read_text().replace(swift.url, line.url))
+        line.pause_seconds = 0.005
+        child = subprocess.Popen([sys.executable, "-c", SENDER, str(tmp_path), settings.publish_url, str(profiles)])
+        try:
+            deadline = time.monotonic() + 60
+            while arrived() < 3:
+                assert child.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            line.stall()
+        finally:
+            child.kill()
+            child.wait()
+        line.cut(reset=True)
+        line.pause_seconds = 0.0
+        line.flow()
+        sent, there = line.sent_bytes, arrived()
+        size = send(tmp_path, "u4", ("large.bin",), settings)
+        assert line.sent_bytes - sent < size - there * SMALL_PART + (1 << 20)
+    assert arrived() == 0, "nothing is left of the upload that was cut off"
+    body = client.get_object(Bucket="results", Key="lab/u4/large.bin")["Body"].read()
+    assert body == (tmp_path / "large.bin").read_bytes()
 
 
 def test_what_has_a_link_is_there_under_both_names(folder: Path, settings: Settings, client: Any) -> None:
