@@ -1,4 +1,6 @@
-"""A bad line: a TCP proxy that counts what it carries, and cuts, resets or stalls connections when told to."""
+"""A bad line: a TCP proxy that counts what it carries, and cuts, resets or stalls connections when told to, or at the
+n-th question.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +24,9 @@ class Proxy:
         self.target = port
         self.sent_bytes = 0
         self.cuts = 0
+        self.asked = 0  # pieces towards the service: of short questions, one each
+        self.breaks: range = range(0)  # which of them meet a line that breaks
+        self.breaks_late = False  # after the service has it, and before it can answer
         self.pause_seconds = 0.0  # after each piece of 64 KiB: how slow the line is
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -100,14 +105,23 @@ class Proxy:
             threading.Thread(target=self._carry, args=(near, far, ends, True), daemon=True).start()
             threading.Thread(target=self._carry, args=(far, near, ends, False), daemon=True).start()
 
+    def _breaks_now(self) -> bool:
+        with self._lock:
+            self.asked += 1
+            return self.asked in self.breaks
+
     def _carry(self, source: socket.socket, target: socket.socket, ends: threading.Semaphore, counted: bool) -> None:
         """One direction; who ends last closes both."""
         with suppress(OSError):
             while data := source.recv(PIECE_BYTES):
                 self._flows.wait()
                 time.sleep(self.pause_seconds)
-                target.sendall(data)
-                if counted:
+                broken = counted and self._breaks_now()
+                if not broken or self.breaks_late:
+                    target.sendall(data)
+                if broken:
+                    self.cut()
+                elif counted:
                     with self._lock:
                         self.sent_bytes += len(data)
         for line in (source, target):
