@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pymongo import MongoClient
 
+from cluster import doctor, observe
 from scray.catalog import Catalog
 from scray.dataset import Progress
 from scray.log import Action
@@ -116,3 +118,19 @@ def claim_of(api: Api, uuid: str) -> Claim:
             return taken
         queue.finish(taken)
     raise AssertionError("nothing to claim")
+
+
+def test_a_node_that_is_left_out_is_named_with_the_reason_wherever_the_health_is_told(api: Api, tmp_path: Path) -> None:
+    says = "node7 cannot seal off readers: the kernel gives no limit on: network."
+    Catalog(api.database).beat("driver", {"period_seconds": 60, "counts": [], "left_out": [says]})
+    health, ready = api.http.get("/health"), api.http.get("/readyz")
+    assert (health.status_code, health.json()["status"], health.json()["nodes"]) == (200, "healthy", says)
+    assert (ready.status_code, ready.json()["nodes"]) == (200, says), "the other nodes go on"
+    status = observe.status(tmp_path, api.url)
+    assert status["healthy"]
+    assert f"nodes      {says}" in observe.status_text(status)
+    checks = {check.name: check for check in doctor.examine(tmp_path, api.url, "")}
+    running = checks["Is the service running?"]
+    assert (running.state, says in running.says, "storage" in running.todo) == ("warn", True, True)
+    Catalog(api.database).beat("driver", {"period_seconds": 60, "counts": [], "left_out": []})
+    assert api.http.get("/health").json()["nodes"] == "ok"
