@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from bench.judge import SAME, UNJUDGED
-from bench.measure import keep
+from bench.measure import RESULTS, keep
 from bench.mutations import mutate
 from bench.seeds import TARGETS, Files, Target, packed
 from converters.sandbox import Sandbox
@@ -169,21 +169,36 @@ def bench(scratch: Path) -> None:
     seconds = float(os.environ.get("FUZZ_SECONDS", "60"))
     seed = int(os.environ.get("FUZZ_SEED", "1"))
     wanted = os.environ.get("FUZZ_TARGETS", "")
-    values: dict[str, Any] = {"seconds a target": seconds, "first seed": seed}
+    values = _former() if wanted else {}
     finds: list[str] = []
     for target in TARGETS:
         if wanted and target.name not in wanted.split(","):
             continue
         tally = fuzz(target, scratch / "finds", seconds, seed)
-        values[target.name] = f"{tally.runs} runs: {_listed(tally.outcomes)}; published: {_listed(tally.verdicts)}"
+        values[target.name] = _line(tally, seconds, seed)
         finds += [f"{target.name}: {find}" for find in tally.finds]
         print(f"{target.name}: {values[target.name]}", *tally.contained, *tally.finds, sep="\n    ", flush=True)
     left = [process.pid for process in psutil.Process().children(recursive=True)]
     if left:
         finds.append(f"processes left behind: {left}")
-    keep("fuzz", {**values, "finds": len(finds)})
+    keep("fuzz", values)
     if finds:
         raise SystemExit("\n".join(["what must not happen:", *finds]))
+
+
+def _former() -> dict[str, Any]:
+    """What is known of the targets that are not run this time."""
+    try:
+        values: dict[str, Any] = json.loads((RESULTS / "fuzz.json").read_bytes())["values"]
+    except FileNotFoundError:
+        return {}
+    return {target.name: values[target.name] for target in TARGETS if target.name in values}
+
+
+def _line(tally: Tally, seconds: float, seed: int) -> str:
+    """One target's line of the results."""
+    told = f"{len(tally.finds)} finds in {tally.runs} runs, {seconds:g} s from seed {seed}"
+    return f"{told}: {_listed(tally.outcomes)}; published: {_listed(tally.verdicts)}"
 
 
 def _listed(counts: Counter[str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin  # noqa: F401 - its filters need to be there before netCDF4
 import netCDF4
 import numpy as np
 import PIL.Image

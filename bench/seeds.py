@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import netCDF4
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import py7zr
 import tifffile
 import zstandard
@@ -24,6 +26,7 @@ import zstandard
 from bench.mutations import repair_png
 
 Files = dict[str, bytes]
+_FILTERS = (hdf5plugin.Bitshuffle(), hdf5plugin.Blosc(), hdf5plugin.LZ4(), hdf5plugin.Zstd())
 RNG = np.random.default_rng(20)
 VOLUME = RNG.integers(0, 900, (6, 20, 31)).astype("<u2")
 PIXELS = np.add.outer(np.arange(40), np.arange(50))[:, :, None].repeat(3, 2).astype("|u1")
@@ -63,7 +66,24 @@ def _tiffs(_: Path) -> list[Files]:
         {"a.tif": _tiff_bytes(imagej=True, metadata={"axes": "ZYX"})},
         {"a.ome.tif": _tiff_bytes(ome=True, metadata={"axes": "ZYX"})},
         {"a.tif": _tiff_bytes(data=VOLUME.astype("<f4"), compression="packbits")},
+        {"a.tif": _tiff_bytes(data=VOLUME.astype("<f4"), compression="lzma", predictor=3)},
+        {
+            "a.tif": _tiff_bytes(
+                data=VOLUME.transpose(1, 2, 0)[..., :4], photometric="minisblack", planarconfig="contig"
+            )
+        },
+        *({"a.tif": _tiff_bytes(compression=name, metadata=None)} for name in ("zstd", "jpeg2000", "lerc", "jpegxl")),
+        {"a.tif": _pyramid()},
     ]
+
+
+def _pyramid() -> bytes:
+    """Tiles with coarser copies in SubIFDs."""
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as writer:
+        writer.write(VOLUME[0], tile=(16, 16), subifds=1, metadata=None)
+        writer.write(VOLUME[0][::2, ::2], tile=(16, 16), subfiletype=1, metadata=None)
+    return out.getvalue()
 
 
 def _tiff_pictures(_: Path) -> list[Files]:
@@ -87,11 +107,16 @@ def _pngs(_: Path) -> list[Files]:
     sixteen = io.BytesIO()
     PIL.Image.fromarray(VOLUME[0]).save(sixteen, "png")
     modes = [{"a.png": _picture_bytes("png", mode)} for mode in ("RGB", "L", "P", "RGBA", "1")]
-    return [*modes, {"a.png": sixteen.getvalue()}]
+    return [*modes, {"a.png": sixteen.getvalue()}, {"a.png": _picture_bytes("png", icc_profile=_profile())}]
+
+
+def _profile() -> bytes:
+    return PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
 
 
 def _jpegs(_: Path) -> list[Files]:
     every: list[dict[str, Any]] = [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 2}]
+    every += [{"mode": "L", "optimize": True}, {"icc_profile": _profile(), "quality": 100}]
     return [{"a.jpg": _picture_bytes("jpeg", **options)} for options in every]
 
 
@@ -136,8 +161,19 @@ def _hdf5(_: Path) -> list[Files]:
         {"libver": "latest", "chunks": (3, 20, 31), "compression": "lzf"},
         {"libver": "earliest", "chunks": (2, 10, 31), "fletcher32": True, "maxshape": (None, 20, 31)},
         {"libver": "earliest", "chunks": (6, 20, 31), "scaleoffset": 10},
+        *({"libver": "earliest", "chunks": (6, 20, 31), **filters} for filters in _FILTERS),
     ]
-    return [{"a.h5": _hdf5_bytes(**options)} for options in every]
+    return [*({"a.h5": _hdf5_bytes(**options)} for options in every), {"a.h5": _table()}]
+
+
+def _table() -> bytes:
+    """A compound type, and big-endian numbers."""
+    table = np.zeros(VOLUME.shape[:2], [("a", ">f8"), ("b", "<i2"), ("z", "<c8")])
+    table["a"], table["b"], table["z"] = VOLUME[..., 0], VOLUME[..., 1], VOLUME[..., 2]
+    out = io.BytesIO()
+    with h5py.File(out, "w", libver="earliest") as file:
+        file["table"] = table
+    return out.getvalue()
 
 
 def _nexus(_: Path) -> list[Files]:
