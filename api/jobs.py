@@ -86,6 +86,7 @@ def list_jobs(
     condition = {**owned_by(user_id), **_with_status(status)}
     documents, total = backend.catalog.datasets(condition, limit=limit, offset=offset)
     found = [Dataset.read(document) for document in documents]
+    backend.sessions.tell_counts()
     arriving = backend.uploads.arriving([dataset.job_id for dataset in found])
     jobs = [Job(**job_view(dataset, arriving.get(dataset.job_id))) for dataset in found]
     return JobPage(jobs=jobs, total=total, limit=limit, offset=offset)
@@ -93,6 +94,7 @@ def list_jobs(
 
 def find_job(backend: Backend, job_id: str) -> dict[str, Any]:
     """The view of a job, by the id of an upload, or `upload_<uuid>` or `job_<uuid>`. Raises NotFound."""
+    backend.sessions.tell_counts()
     upload = backend.uploads.find(job_id)
     uuid = upload["dataset_uuid"] if upload else _uuid_in(job_id)
     document = backend.catalog.get(uuid)

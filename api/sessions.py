@@ -213,6 +213,7 @@ def _tell_queue(backend: Backend, uuid: str, upload_id: str, error: ScrayError, 
 
 def reap(backend: Backend) -> list[str]:
     """End the sessions that were cancelled or fell silent for too long; returns their ids."""
+    backend.sessions.tell_counts()
     ended = backend.sessions.to_end()
     for record in ended:
         if record["state"] != RECEIVING:

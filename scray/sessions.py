@@ -19,10 +19,12 @@ from scray.database import DATASETS, SAFE, UPLOADS, Document, server_time, stead
 from scray.dataset import Dataset
 from scray.errors import NotFound
 from scray.spans import Span, root_digest
+from scray.tally import Tally
 from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING, STORED
 
 CHUNKS = "upload_chunks"
 PAGE_CHUNKS = 32
+COUNTED_SECONDS = 1.0  # of a session that goes on, `received_bytes` may be so old: it shows how far it is, no more
 PORTION_CHUNKS = 4 * PAGE_CHUNKS  # so many are read back at a time, by all workers together
 BY_CHUNKS, BY_OFFSET = "chunks", "tus"
 SAME, DIFFERENT = "same", "different"
@@ -40,6 +42,7 @@ class Sessions:
         self._database = database
         self._uploads = database.get_collection(UPLOADS, write_concern=SAFE)
         self._chunks = database.get_collection(CHUNKS, write_concern=SAFE)
+        self._tally = Tally(COUNTED_SECONDS)
         self._counts, self._hints = database[UPLOADS], database[CHUNKS]  # what may get lost: nothing rests on it
 
     @steady
@@ -96,17 +99,33 @@ class Sessions:
         upload_id = record["_id"]
         change = {"$set": {f"got.{index}": bytes.fromhex(digest)}, "$unset": {f"part.{index}": ""}}
         self._chunks.update_one({"_id": _page_id(upload_id, index)}, change, upsert=True)
-        counted = self._count(upload_id, size_bytes)
+        counted = self._counted(upload_id, size_bytes)
         if counted is None:
             self.forget_chunks(record)
         return counted
 
+    def _counted(self, upload_id: str, size_bytes: int) -> Document | None:
+        """The record, unless it has ended; its `received_bytes` are told once a second, and when all are there."""
+        came = self._tally.add(upload_id, size_bytes)
+        found = None if self._tally.is_due(upload_id) else self._uploads.find_one({"_id": upload_id})
+        if found is None or found["received_bytes"] + came >= found["expected_bytes"]:
+            found, came = self._count(upload_id, self._tally.take(upload_id)), 0
+        if found is None or found["state"] not in {RECEIVING, PLACING, STORED}:
+            return None
+        return {**found, "received_bytes": found["received_bytes"] + came}
+
     def _count(self, upload_id: str, size_bytes: int) -> Document | None:
         """One round trip: the server's own clock is in the change. What has ended may be counted too."""
         times = {"updated_at": "$$NOW", "expires_at": {"$add": ["$$NOW", self.keep // timedelta(milliseconds=1)]}}
-        change = {"$set": {"received_bytes": {"$add": ["$received_bytes", size_bytes]}, **times}}
-        found = self._counts.find_one_and_update({"_id": upload_id}, [change], return_document=ReturnDocument.AFTER)
-        return found if found and found["state"] in {RECEIVING, PLACING, STORED} else None
+        size = {"$min": ["$expected_bytes", {"$add": ["$received_bytes", size_bytes]}]}
+        change = {"$set": {"received_bytes": size, **times}}
+        return self._counts.find_one_and_update({"_id": upload_id}, [change], return_document=ReturnDocument.AFTER)
+
+    @steady
+    def tell_counts(self) -> None:
+        """What came since the record of a session was told last."""
+        for upload_id in self._tally.held():
+            self._count(upload_id, self._tally.take(upload_id))
 
     @steady
     def forget_chunks(self, record: Mapping[str, Any]) -> None:
