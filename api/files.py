@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
+from api.access import Fetchable
 from api.state import BackendOf
 from scray.dataset import Dataset
 from scray.errors import Conflict, NotFound, UnsafePath
@@ -42,20 +43,30 @@ class ResultFile(BaseModel):
 
 
 class FileList(BaseModel):
-    """`links` are folders at the top that are found under a second name: name -> relative path of the folder."""
+    """`total_bytes` and `total_files` are of the whole result. `links` are folders at the top that are found under a
+    second name: name -> relative path of the folder.
+    """
 
     success: bool = True
     dataset_uuid: str
     chunk_bytes: int = CHUNK_BYTES
     total_bytes: int
+    total_files: int
     files: list[ResultFile]
     links: dict[str, str]
 
 
 @router.get("/{identifier}/files")
-def list_files(identifier: str, backend: BackendOf, user_email: str | None = None) -> FileList:
-    """The files of a dataset that is done: their paths, sizes, and SHA-256 by chunks of 104,857,600 bytes."""
-    dataset = Dataset.read(backend.catalog.find(identifier, user_email))
+def list_files(
+    document: Fetchable,
+    backend: BackendOf,
+    limit: Annotated[int | None, Query(ge=1, lt=1 << 31)] = None,
+    offset: Annotated[int, Query(ge=0, lt=1 << 31)] = 0,
+) -> FileList:
+    """The files of a dataset that is done: their paths, sizes, and SHA-256 by chunks of 104,857,600 bytes; all of them,
+    or `limit` from the one at `offset`.
+    """
+    dataset = Dataset.read(document)
     if dataset.status is not Status.DONE:
         raise Conflict(f"The dataset is '{dataset.status}': its files can be listed once it is 'done'.")
     try:
@@ -63,17 +74,21 @@ def list_files(identifier: str, backend: BackendOf, user_email: str | None = Non
         found, second = _digests(folder), links(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFound("This dataset has no result: it was not converted.") from error
-    files = [ResultFile(path=file.path, size_bytes=file.size, chunks=list(file.chunks)) for file in found]
-    total = sum(file.size for file in found)
-    return FileList(dataset_uuid=dataset.uuid, total_bytes=total, files=files, links=second)
+    page = found[offset:] if limit is None else found[offset : offset + limit]
+    return FileList(
+        dataset_uuid=dataset.uuid,
+        total_bytes=sum(file.size for file in found),
+        total_files=len(found),
+        files=[ResultFile(path=file.path, size_bytes=file.size, chunks=list(file.chunks)) for file in page],
+        links=second,
+    )
 
 
 @router.get("/{identifier}/files/{path:path}", response_class=FileResponse, responses=BYTES)
 @router.head("/{identifier}/files/{path:path}", response_class=FileResponse, responses=BYTES)
-def get_file(identifier: str, path: str, backend: BackendOf, user_email: str | None = None) -> FileResponse:
+def get_file(document: Fetchable, path: str, backend: BackendOf) -> FileResponse:
     """One file of the result, or ranges of it (`Range`, `ETag`); the former result while a new one is made."""
-    uuid = backend.catalog.find(identifier, user_email)["uuid"]
-    real = _file(backend.storage.converted_dir(uuid), path)
+    real = _file(backend.storage.converted_dir(document["uuid"]), path)
     kind = SHOWN_AS.get(real.suffix, "application/octet-stream")
     return FileResponse(real, media_type=kind, stat_result=real.stat(), headers={"X-Content-Type-Options": "nosniff"})
 

@@ -7,10 +7,12 @@ that it points there), so the `Host` and the `Origin` of a request must be known
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.problems import problem_of
@@ -18,6 +20,7 @@ from scray.errors import BadRequest, Forbidden, ScrayError, Unauthorised
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 OPEN_PATHS = frozenset({"/health", "/healthz", "/readyz"})
+RESULTS = re.compile(r"/api/v1/datasets/[^/]+/files(/.*)?")  # some are for everybody; their routes look at each
 
 
 class Guard:
@@ -46,6 +49,9 @@ class Guard:
             return Forbidden(f"Pages of {origin[:80]} may not use this service (SCRAY_CORS_ORIGINS).")
         if scope["path"] in OPEN_PATHS or scope.get("method") == "OPTIONS" or self._has_token(headers):
             return None
+        if _reads_result(scope) and "authorization" not in headers:
+            scope.setdefault("state", {})["stranger"] = True
+            return None
         return Unauthorised("A valid token is needed: send 'Authorization: Bearer <SCRAY_API_TOKEN>'.")
 
     def _is_known(self, origin: str, host: str) -> bool:
@@ -56,6 +62,15 @@ class Guard:
             return True
         scheme, _, token = headers.get("authorization", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+
+
+def is_stranger(request: Request) -> bool:
+    """Whether a request that was let through came without the token that is needed elsewhere."""
+    return bool(getattr(request.state, "stranger", False))
+
+
+def _reads_result(scope: Scope) -> bool:
+    return scope.get("method") in {"GET", "HEAD"} and RESULTS.fullmatch(scope["path"]) is not None
 
 
 def host_name(host: str) -> str:

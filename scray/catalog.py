@@ -21,6 +21,7 @@ from scray.errors import Ambiguous, NotFound
 from scray.manifest import FileDigest
 from scray.uploads import STORED
 
+TEAMS, PROFILES = "teams", "user_profile"  # the portal's; only read
 FIRST_ID = 100_000  # the ids of older datasets lie below
 LISTED_FILES = 1000  # `files` of a dataset is for display and stays bounded; `uploads` has every file
 DEFAULT_PERIOD_SECONDS = 5.0
@@ -124,6 +125,18 @@ class Catalog:
 
     def _own(self, key: Document, user: str | None) -> list[Document]:
         return list(self._datasets.find({**key, **owned_by(user)}).limit(2)) if user else []
+
+    @steady
+    def belongs(self, document: Mapping[str, Any], user: str) -> bool:
+        """Whether a dataset is this user's, shared with them, or their team's, by its UUID or, as of old, its name."""
+        shared = document.get("shared_with")
+        if user in [document.get(owner) for owner in OWNERS] or (isinstance(shared, list) and user in shared):
+            return True
+        team = document.get("team_uuid")
+        named = [{name: team, list_: user} for name in ("uuid", "team_name") for list_ in ("emails", "owner")]
+        teams, profiles = self._database[TEAMS], self._database[PROFILES]
+        member = bool(team) and teams.find_one({"$or": named}) is not None
+        return member or (bool(team) and profiles.find_one({"email": user, "team_id": team}) is not None)
 
     @steady
     def datasets(self, condition: Mapping[str, Any], *, limit: int, offset: int = 0) -> tuple[list[Document], int]:

@@ -31,7 +31,7 @@ from converters.run import Serial
 from converters.verify import verify
 from scray.client import Download, Manner, Progress, ScrayClient
 from scray.errors import ChecksumMismatch, Conflict, NotFound, RemoteChanged, ServiceError, UnsafePath
-from scray.manifest import MANIFEST, Manifest, digest_file
+from scray.manifest import MANIFEST, FileDigest, Manifest, digest_file
 from tests.api_server import Api, serving, until
 from tests.openvisus import openvisus
 from tests.proxy import Proxy
@@ -388,3 +388,61 @@ def test_after_ctrl_c_the_same_command_goes_on(api: Api, tmp_path: Path, large_b
         assert (again.returncode, json.loads(said)["fetched"]) == (0, 2), told  # the manifest was there
     assert (out / LARGE).stat().st_ino == inode
     assert tree_digests(out) == tree_digests(api.data / "converted" / uuid)
+
+
+TOKEN = "a-long-token"
+
+
+def test_who_may_fetch_a_result(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path: Path) -> None:
+    database = mongo[f"test_{uuid4().hex[:12]}"]
+    with serving(mongo_url, database, tmp_path / "api", SCRAY_API_TOKEN=TOKEN) as api:
+        api.http.headers["Authorization"] = f"Bearer {TOKEN}"
+        uuid = dataset(api, SMALL)
+        database.teams.insert_one({"uuid": "t-1", "team_name": "lab", "owner": "head@b.org", "emails": ["team@b.org"]})
+        database.user_profile.insert_one({"email": "profile@b.org", "team_id": "lab"})
+
+        def answers(headers: dict[str, str], **query: str) -> set[int]:
+            """The statuses of the list and of a file."""
+            place = f"/api/v1/datasets/{uuid}/files"
+            asked = [("GET", place), ("HEAD", f"{place}/visus.idx"), ("GET", f"{place}/visus.idx")]
+            return {api.http.request(how, path, headers=headers, params=query).status_code for how, path in asked}
+
+        def told(**values: Any) -> None:
+            database.visstoredatas.update_one({"uuid": uuid}, {"$set": values})
+
+        held = {"Authorization": f"Bearer {TOKEN}"}
+        people = ("friend@b.org", "team@b.org", "head@b.org", "profile@b.org")
+        del api.http.headers["Authorization"]
+        assert answers(held) == answers(held, user_email="ada@example.org") == {200}
+        assert {status for who in people for status in answers(held, user_email=who)} == {403}
+        told(shared_with=["friend@b.org"], team_uuid="lab")
+        assert {status for who in people for status in answers(held, user_email=who)} == {200}
+        told(shared_with="friend@b.org and others", team_uuid="t-1")
+        assert (answers(held, user_email="team@b.org"), answers(held, user_email="friend@b.org")) == ({200}, {403})
+        for public, downloadable in ((False, False), (True, False), (False, True)):
+            told(is_public=public, is_public_downloadable=downloadable)
+            assert answers({}) == answers({}, user_email="ada@example.org") == {401}
+            assert answers(held, user_email="stranger@b.org") == {403}
+        told(is_public=True, is_public_downloadable="true")
+        assert answers({}) == answers({}, user_email="stranger@b.org") == answers(held, user_email="x@b.org") == {200}
+        assert answers({"Authorization": "Bearer wrong"}) == {401}
+        for path in ("nothing/files", "nothing/files/visus.idx", uuid, f"{uuid}/status", f"{uuid}/logs"):
+            assert api.http.get(f"/api/v1/datasets/{path}").status_code == 401
+        assert api.http.get(f"/api/v1/datasets/{uuid}/files/nothing").status_code == 404
+    mongo.drop_database(database.name)
+
+
+def test_many_files_are_listed_in_pages(api: Api) -> None:
+    uuid = dataset(api, {"visus.idx": b"1"})
+    root, one = api.data / "converted" / uuid, digest_file(api.data / "converted" / uuid, "visus.idx")
+    outputs = tuple(FileDigest(f"{number:05}.bin", 1, one.chunks) for number in range(10_000))
+    (root / MANIFEST).write_bytes(Manifest((), outputs).to_json())
+    place = f"/api/v1/datasets/{uuid}/files"
+    whole = api.http.get(place).json()
+    assert (len(whole["files"]), whole["total_files"]) == (10_001, 10_001)
+    pages = [api.http.get(place, params={"limit": 4000, "offset": at}).json() for at in range(0, 16_000, 4000)]
+    assert [len(page["files"]) for page in pages] == [4000, 4000, 2001, 0]
+    assert [file for page in pages for file in page["files"]] == whole["files"]
+    assert {(page["total_files"], page["total_bytes"]) for page in pages} == {(10_001, whole["total_bytes"])}
+    for wrong in ({"limit": 0}, {"offset": -1}, {"limit": 1 << 40}):
+        assert api.http.get(place, params=wrong).status_code == 422
