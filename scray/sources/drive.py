@@ -28,6 +28,7 @@ from scray.errors import (
 from scray.settings import Settings
 from scray.sources import Listing, RemoteFile, Sink, Source, check_size
 from scray.sources.address import MAX_REDIRECTS, TIMEOUT, busy, checked_client, run, wait_seconds
+from scray.sources.patience import patiently
 from scray.spans import Span
 from scray.storage import safe_name
 
@@ -158,7 +159,7 @@ class DriveSource(Source):
 
     def _ask(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
         found: list[httpx.Response] = []
-        self._twice(lambda: self._get(self._url(path, query), found))
+        patiently(lambda: self._twice(lambda: self._get(self._url(path, query), found)))
         try:
             values: dict[str, Any] = found[-1].json()
         except ValueError as error:

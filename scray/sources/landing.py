@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from scray.errors import ChecksumMismatch, RemoteChanged, ScrayError, SourceUnreachable, TooLarge
 from scray.sources import RemoteFile, Source, checksum
+from scray.sources.patience import TRIES, rest
 from scray.spans import Span, hash_spans
-
-TRIES = 5
-PAUSE_SECONDS = 0.5
 
 
 def land(
@@ -77,7 +74,7 @@ class _Landing:
                 raise error
             if not self._file.ranged:
                 self._start_again()
-            time.sleep(max(error.wait_seconds, PAUSE_SECONDS * 2**fruitless))
+            rest(error, fruitless)
 
     def _start_again(self) -> None:
         self.received, self.digest = 0, hashlib.sha256()

@@ -13,6 +13,7 @@ from scray.errors import SourceNotFound, SourceRefused
 from scray.settings import Settings
 from scray.sources import Listing, RemoteFile, Sink, Source, check_size
 from scray.sources.bucket import Keys, profile, s3_client, translated
+from scray.sources.patience import patiently
 from scray.spans import READ_BYTES, Span
 from scray.storage import safe_name, safe_relative
 
@@ -44,7 +45,9 @@ class S3Source(Source):
         if len(keys) > MOST_FILES:
             raise SourceRefused(f"{self._name(prefix)} holds more than {MOST_FILES:,} objects.")
         with ThreadPoolExecutor(PROBES) as pool:
-            return Listing(tuple(pool.map(lambda key: self._file(key, key.removeprefix(prefix)), keys)))
+            return Listing(
+                tuple(pool.map(lambda key: patiently(lambda: self._file(key, key.removeprefix(prefix))), keys))
+            )
 
     def _keys(self, prefix: str) -> Iterator[str]:
         """All objects under a prefix, but for those that stand for folders."""

@@ -22,7 +22,7 @@ from scray.errors import (
     SourceUnreachable,
 )
 from scray.settings import Settings
-from scray.sources import landing, open_source, portions
+from scray.sources import open_source, patience, portions
 from scray.sources.bucket import Keys, s3_client
 from scray.sources.intake import Intake
 from scray.sources.s3 import S3Source
@@ -65,7 +65,7 @@ def put_in_parts(client: Any, key: str, sizes: list[int]) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(portions, "RANGE_BYTES", 1_000_000)
 
 

@@ -22,7 +22,7 @@ from scray.errors import (
     SourceUnreachable,
 )
 from scray.settings import Settings
-from scray.sources import landing, open_source, portions
+from scray.sources import open_source, patience, portions
 from scray.sources.config import read_config
 from scray.sources.drive import DriveSource
 from scray.sources.intake import Intake
@@ -42,7 +42,7 @@ def drive() -> Iterator[Drive]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(portions, "RANGE_BYTES", 1000)
 
 
@@ -119,7 +119,8 @@ def test_a_wrong_md5_is_told(drive: Drive, tmp_path: Path) -> None:
         import_all(source(drive, id), tmp_path)
 
 
-def test_errors_are_told_apart(drive: Drive) -> None:
+def test_errors_are_told_apart(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "rest", lambda *_: None)
     id = drive.put("scan.tif", CONTENT)
     private = drive.put("private.tif", CONTENT, shared=False)
     with pytest.raises(SourceNotFound, match=r"robot@lab\.example\.org"):
@@ -137,11 +138,24 @@ def test_errors_are_told_apart(drive: Drive) -> None:
         (400, "invalid", SourceRefused),
     ]  # fmt: skip
     for status, reason, error in answers:
-        drive.failures = [(status, reason, {"Retry-After": "7"})]
+        drive.failures = [(status, reason, {"Retry-After": "7"})] * (patience.TRIES if error.transient else 1)
         with pytest.raises(error) as raised:
             source(drive, id).probe()
         assert type(raised.value) is error, reason
         assert getattr(raised.value, "wait_seconds", 7.0) == 7.0
+
+
+def test_a_folder_is_listed_to_its_end_although_google_asks_to_wait(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing of thousands of questions is not begun anew for one of them."""
+    top = drive.folder("run")
+    names = [drive.put(f"{n}.tif", CONTENT, top) and f"{n}.tif" for n in range(7)]
+    waits: list[float] = []
+    monkeypatch.setattr(patience, "rest", lambda error, _: waits.append(error.wait_seconds))
+    drive.failures = [(403, "userRateLimitExceeded", {"Retry-After": "7"}), (503, "backendError", {})]
+    assert [file.path for file in source(drive, top).probe().files] == names
+    assert waits == [7.0, 0.0]
 
 
 def test_wrong_keys(drive: Drive, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from scray.errors import (
     TooLarge,
 )
 from scray.settings import Settings
-from scray.sources import RemoteFile, Sink, landing, open_source, portions
+from scray.sources import RemoteFile, Sink, open_source, patience, portions
 from scray.sources.address import Allowed, wait_seconds
 from scray.sources.intake import Intake
 from scray.sources.url import UrlSource
@@ -47,7 +47,7 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(landing, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(patience, "PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(portions, "RANGE_BYTES", SMALL)
 
 
@@ -140,7 +140,7 @@ def test_a_line_that_brings_nothing_is_given_up(web: Web, tmp_path: Path) -> Non
     web.asked.clear()
     with pytest.raises(SourceUnreachable, match="503"):
         fetch_all(intake, found)
-    assert len(web.asked) == landing.TRIES
+    assert len(web.asked) == patience.TRIES
     assert intake.marks() == {}
 
 
