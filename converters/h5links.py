@@ -12,6 +12,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -59,7 +60,7 @@ class Found:
     path: str
     item: Any
 
-    @property
+    @cached_property
     def identity(self) -> tuple[str, int]:
         """Equal for two paths that lead to one object."""
         return self.file, int(h5py.h5o.get_info(self.item.id).addr)

@@ -43,9 +43,13 @@ class Node:
 
 @dataclass
 class Tree:
-    """Everything below a file's root; `broken` tells which links lead nowhere and why, `lost` those of signals."""
+    """Everything below a file's root; `broken` tells which links lead nowhere and why, `lost` those of signals.
+
+    `numeric` are the identities of `datasets`.
+    """
 
     datasets: list[Node] = field(default_factory=list)
+    numeric: set[tuple[str, int]] = field(default_factory=set)
     groups: list[Node] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     broken: dict[str, ScrayError] = field(default_factory=dict)
@@ -123,6 +127,7 @@ def _note_dataset(node: Node, tree: Tree) -> None:
         return
     if not why:
         tree.datasets.append(node)
+        tree.numeric.add(node.found.identity)
     else:
         missing = "".join(f", {name} is not available" for name in missing_filters(node.found.item))
         tree.refused.append(f"{node.path}: {why}{missing}")

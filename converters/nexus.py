@@ -60,6 +60,7 @@ def _once(nodes: list[Node]) -> list[Node]:
 
 def _about(store: H5Store, name: str, tree: Tree, source: Source, roles: Mapping[str, list[Node]]) -> dict[str, Any]:
     """What the metadata say: signals, their axes with values, and who plays which role in a scan."""
+    groups = {group.path.rstrip("/"): group for group in tree.groups}
     paths = dict.fromkeys(str(volume.options["path"]) for volume in source.volumes)
     told = {role: [_told(node) for node in nodes] for role, nodes in roles.items() if nodes}
     for role in ("Xs", "Ys"):
@@ -67,7 +68,7 @@ def _about(store: H5Store, name: str, tree: Tree, source: Source, roles: Mapping
             record |= _values(store, name, node.path)
     return {
         "signals": list(paths),
-        "axes": {path: _coordinates(store, name, path, tree) for path in paths},
+        "axes": {path: _coordinates(store, name, path, groups) for path in paths},
         "roles": told,
     }
 
@@ -90,10 +91,10 @@ def _signals_to_convert(store: H5Store, tree: Tree, name: str) -> list[Node]:
     return nodes
 
 
-def _coordinates(store: H5Store, name: str, path: str, tree: Tree) -> dict[str, Any]:
+def _coordinates(store: H5Store, name: str, path: str, groups: Mapping[str, Node]) -> dict[str, Any]:
     """The coordinate arrays of a signal, by axis, in their order: those small enough to write down."""
     parent = path.rsplit("/", 1)[0]
-    group = next((g for g in tree.groups if g.path.rstrip("/") == parent), None)
+    group = groups.get(parent)
     names = texts(attribute(group.found.item, "axes")) if group else []
     names = names or texts(attribute(store.find(name, path).item, "axes"))
     names = names or (_numbered_axes(store, group) if group else [])

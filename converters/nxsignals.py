@@ -135,5 +135,4 @@ def _at(store: H5Store, tree: Tree, group: Node, key: str) -> Node | None:
             tree.broken.setdefault(path, error)
             tree.lost.setdefault(path, error)
         return None
-    numeric = any(node.found.identity == found.identity for node in tree.datasets)
-    return Node(path, found) if numeric else None
+    return Node(path, found) if found.identity in tree.numeric else None
