@@ -135,7 +135,7 @@ def _stored(path: Path, volume: Volume) -> Array:
         for name in volume.options["fields"]:
             stored = stored[name]
         plane = volume.options["plane"]
-        return np.asarray(getattr(stored, plane) if plane else stored)
+        return np.asarray({"re": stored.real, "im": stored.imag}[plane] if plane else stored)
     if volume.options.get("indices"):
         raise LookupError("no other reader")
     return _tiff(path, volume) if head[:2] in (b"II", b"MM") else _picture(path, volume)
