@@ -7,7 +7,7 @@ slabs of the first axis, which are consecutive bytes of it, each in a part of it
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -28,6 +28,15 @@ def map_name(volume: Volume) -> str:
         return ""
     name = f"{PurePosixPath(volume.files[0]).stem}.{path.strip('/').replace('/', '_')}{SUFFIX}"
     return name if len(name.encode()) <= NAME_BYTES - 24 else ""
+
+
+def shared_names(volumes: Iterable[Volume]) -> dict[str, list[str]]:
+    """Names of maps that several datasets would have, and these: /a/b_c and /a_b/c. Maps show one."""
+    found: dict[str, list[str]] = {}
+    for volume in volumes:
+        if name := map_name(volume):
+            found.setdefault(name, []).append(volume.selector)
+    return {name: selectors for name, selectors in found.items() if len(selectors) > 1}
 
 
 def is_map(name: str, names: Collection[str]) -> bool:

@@ -20,7 +20,7 @@ from converters import bricks
 from converters.axes import timed
 from converters.bricks import Layout
 from converters.grid import DEFAULT_FILE_BYTES, Grid, grids_for
-from converters.mapplan import map_bytes, map_name
+from converters.mapplan import map_bytes, map_name, shared_names
 from converters.task import Task, grid_tasks, link_tasks, map_tasks
 from converters.volume import Source, Volume
 from scray.errors import BadParameter
@@ -151,13 +151,21 @@ def make_plan(
         tasks.extend(grid_tasks(number, cut, layout, source.volumes, choices.memory_bytes))
         disk = _add_disk(disk, cut, layout)
     tasks.extend(link_tasks(source))
-    mapped = [i for i, v in enumerate(source.volumes) if map_name(v)] if choices.memmaps else []
+    source, mapped = _mapped(source) if choices.memmaps else (source, [])
     before = tuple(tasks)
     for index in mapped:
         tasks.extend(map_tasks(index, source.volumes[index], choices.memory_bytes, before))
     disk = replace(disk, maps=2 * sum(map_bytes(source.volumes[i]) for i in mapped))  # in parts, and joined
     plan = Plan(str(root), sensor, tuple(inputs), dict(parameters), source, choices, tuple(grids), tuple(tasks), disk)
     return replace(plan, digest=_digest(plan))
+
+
+def _mapped(source: Source) -> tuple[Source, list[int]]:
+    """Which volumes get a memory map, and the source with a note on names that would be those of several."""
+    shared = shared_names(source.volumes)
+    told = [f"{name} is not written: it would be the memory map of {' and of '.join(v)}" for name, v in shared.items()]
+    mapped = [i for i, volume in enumerate(source.volumes) if map_name(volume) not in {"", *shared}]
+    return replace(source, notes=(*source.notes, *told)), mapped
 
 
 def _chosen(choices: Choices, parameters: Mapping[str, Any], root: Path) -> Choices:

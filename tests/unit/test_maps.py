@@ -139,6 +139,21 @@ def test_broken_data_leave_no_map(scan: tuple[Path, Array], tmp_path: Path) -> N
     assert [p.name for p in (folder / "deep").iterdir()] == ["scan.nxs"]
 
 
+def test_no_map_has_the_name_of_two_datasets(tmp_path: Path) -> None:
+    """Who looks for one of them would be shown the other."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    arrays = {name: pattern((3, 4, 5), "<u2", seed) for seed, name in enumerate(("a/b_c", "a_b/c", "d"))}
+    with h5py.File(folder / "scan.nxs", "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    convert(job(folder, dataset="a/b_c,a_b/c,d", memmaps=str(folder)), tmp_path / "out", Serial())
+    [path] = folder.glob("*.dat")
+    assert (path.name, path.read_bytes()) == ("scan.d.float32.dat", arrays["d"].astype("<f4").tobytes())
+    notes = json.loads((tmp_path / "out" / "metadata.json").read_bytes())["notes"]
+    assert "scan.a_b_c.float32.dat is not written: it would be the memory map of /a/b_c and of /a_b/c" in notes
+
+
 def test_which_files_are_maps() -> None:
     names = {"a.b.nxs", f"a.b.x_y{mapplan.SUFFIX}", f"other.x{mapplan.SUFFIX}", f"deep/a.b.x{mapplan.SUFFIX}"}
     assert [name for name in sorted(names) if is_map(name, names)] == [f"a.b.x_y{mapplan.SUFFIX}"]
