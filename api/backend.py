@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -21,13 +22,15 @@ from scray.settings import Settings
 from scray.storage import Storage
 from scray.uploads import Uploads
 
+NOTES = 4  # at a time
+
 
 @dataclass(frozen=True)
 class Backend:
     """One API process's hold on the system.
 
     `uploads.owner` names it in the records of uploads; `active` are the jobs of those under way here,
-    `traffic` what has come since the start of the process.
+    `traffic` what has come since the start of the process; `notes` writes what no byte shall wait for.
     """
 
     settings: Settings
@@ -40,6 +43,7 @@ class Backend:
     keys: Keys
     active: set[str] = field(default_factory=set)
     traffic: Counter[str] = field(default_factory=Counter)
+    notes: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(NOTES, "note"))
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -58,6 +62,7 @@ class Backend:
         return backend
 
     def close(self) -> None:
+        self.notes.shutdown()
         self.catalog.close()
 
     @property

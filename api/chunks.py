@@ -9,6 +9,7 @@ import os
 import re
 import struct
 import time
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,7 @@ class ChunkArrival:
         self._digest = hashlib.sha256()
         self._size = self._hinted = 0
         self._hinted_at = -HINT_SECONDS
+        self._note: Future[None] | None = None
         self._fd = -1
         self._known: str | None = None
         self._take_place(offset)
@@ -121,11 +123,11 @@ class ChunkArrival:
             write_all(self._fd, data, self._span.start + self._size)
         self._size += len(data)
         if self._is_worth_a_hint() and self._size < self._span.size:
-            self.leave_hint()
+            self._begin_hint()
 
     def _is_worth_a_hint(self) -> bool:
         waited = time.monotonic() - self._hinted_at >= HINT_SECONDS
-        return waited and self._size - self._hinted >= HINT_BYTES
+        return waited and self._size - self._hinted >= HINT_BYTES and (self._note is None or self._note.done())
 
     def close(self) -> None:
         """More of the form may follow."""
@@ -134,13 +136,25 @@ class ChunkArrival:
 
     def leave_hint(self) -> None:
         """Note how much of the chunk is here, for a request that goes on behind it."""
+        self._end_hint()
+        self._begin_hint()
+        self._end_hint()
+
+    def _begin_hint(self) -> None:
         if self._known is None and self._size > self._hinted:
-            self._backend.sessions.hint(self._record["_id"], self.index, self._size)
+            hint = self._backend.sessions.hint
+            self._note = self._backend.notes.submit(hint, self._record["_id"], self.index, self._size)
             self._hinted, self._hinted_at = self._size, time.monotonic()
+
+    def _end_hint(self) -> None:
+        """What is said of the chunk next is said after its hint; one that failed is none."""
+        if self._note is not None:
+            wait([self._note])
 
     def finish(self, promised: str | None) -> Acknowledged:
         """All bytes are here; `promised` is their SHA-256 in hex. Raises ChunkMismatch, ChunkDiffers, NotFound."""
         digest = self._digest.hexdigest()
+        self._end_hint()
         try:
             self._check(digest, promised)
         except ChunkMismatch:
