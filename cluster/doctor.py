@@ -51,6 +51,7 @@ def examine(data: Path, api: str, dataset: str = "") -> list[Check]:
         "data folder": lambda: _folders(data),
         "database": _database,
         "ray": _ray,
+        "bucket": bucket,
         "sandbox": _sandbox,
         "exposure": lambda: strangers(data),
         "api": lambda: _service(data, api, dataset),
@@ -116,6 +117,22 @@ def _ray() -> Iterator[Check]:
     path = Path(program())
     says = f"{version('ray')} at {path}" if path.exists() else "not installed"
     yield well("ray", path.exists(), says, "Run `make .venv`.")
+
+
+def bucket() -> Iterator[Check]:
+    """Where results are copied to, if they are."""
+    from scray.publish import look
+
+    settings = load_settings()
+    if not settings.publish_url:
+        return
+    try:
+        target = look(settings)
+    except ScrayError as error:
+        todo = "See SCRAY_PUBLISH_URL, SCRAY_PUBLISH_PROFILE and SCRAY_S3_PROFILES in docs/copies.md."
+        yield Check("bucket", "fail", f"results cannot be copied: {error.message}", todo)
+        return
+    yield Check("bucket", "ok", f"results are copied to s3://{target.bucket}/{target.prefix}")
 
 
 def _sandbox() -> Iterator[Check]:

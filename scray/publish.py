@@ -56,6 +56,20 @@ class Target:
         return f"https://{self.bucket}.s3.amazonaws.com/{key}"
 
 
+def look(settings: Settings) -> Target:
+    """Where datasets go, once the bucket has answered. Raises BadParameter, SourceDenied, SourceNotFound,
+    SourceUnreachable.
+    """
+    target = Target.of(settings)
+    with translated(f"s3://{target.bucket}"):
+        _client(settings).head_bucket(Bucket=target.bucket)
+    return target
+
+
+def _client(settings: Settings) -> Any:
+    return s3_client(profile(settings.publish_profile, settings), settings, trusted=True)
+
+
 def rounds(folder: Path) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """What to send: portions of file names in rounds, each to be finished before the next begins."""
     manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
@@ -92,8 +106,7 @@ def send(folder: Path, uuid: str, names: tuple[str, ...], settings: Settings) ->
 
     Raises SourceDenied, SourceNotFound (the bucket), SourceUnreachable, ChecksumMismatch.
     """
-    target = Target.of(settings)
-    client = s3_client(profile(settings.publish_profile, settings), settings, trusted=True)
+    target, client = Target.of(settings), _client(settings)
     return sum(_send(client, target, uuid, folder, name) for name in names)
 
 

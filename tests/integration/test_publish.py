@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from pymongo.database import Database
 
+from cluster.doctor import bucket
 from scray import multipart
 from scray.catalog import Catalog
 from scray.copies import Copies
@@ -174,6 +175,29 @@ def test_what_cannot_be_copied_says_why(folder: Path, settings: Settings, client
     ):
         with pytest.raises(error):
             send(folder, "u2", ("preview.png",), settings.model_copy(update=more))
+
+
+def test_the_doctor_looks_at_the_bucket(
+    settings: Settings, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client
+    monkeypatch.setenv("SCRAY_S3_PROFILES", str(settings.s3_profiles))
+    for url, profile, says in (
+        ("", "publish", None),
+        ("s3://results/lab", "publish", "copied to s3://results/lab/"),
+        ("s3://no-such-bucket", "publish", "no s3://no-such-bucket"),
+        ("s3://results", "wrong", "cannot be copied"),
+        ("s3://results", "unknown", "no S3 profile"),
+        ("https://example.org", "publish", "must be like s3://"),
+    ):
+        monkeypatch.setenv("SCRAY_PUBLISH_URL", url)
+        monkeypatch.setenv("SCRAY_PUBLISH_PROFILE", profile)
+        found = list(bucket())
+        assert [check.ok for check in found] == ([] if says is None else ["copied to" in says]), url
+        for check in found:
+            assert says
+            assert says in check.says
+            assert check.ok or check.todo
 
 
 def test_links(settings: Settings, swift: Swift) -> None:
