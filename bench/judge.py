@@ -16,7 +16,6 @@ import hdf5plugin  # noqa: F401 - its filters need to be there before netCDF4
 import netCDF4
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 import tifffile
 from numpy.typing import NDArray
 
@@ -179,7 +178,8 @@ def _picture(path: Path, volume: Volume) -> Array:
             image = image.convert("RGB" if volume.components == 3 else "RGBA")
         elif image.mode == "1":
             image = image.convert("L")
-        return np.asarray(PIL.ImageOps.exif_transpose(image))
+        said = opened.getexif().get(274, 1)
+        return _turned(np.asarray(image), said if isinstance(said, int) else 1)
 
 
 if __name__ == "__main__":
