@@ -17,6 +17,7 @@ import numpy as np
 
 from converters import fill
 from converters.faults import check_size, reading
+from converters.h5chunks import Chunks
 from converters.h5links import Found, H5Store, check_dataset
 from converters.h5series import laid, series
 from converters.h5walk import Node, Tree, attribute, attributes, text, walk
@@ -286,6 +287,7 @@ class H5Reader(Reader):
         self._part = part_of(volume)
         try:
             self._item = self._find(volume)
+            self._chunks = Chunks(self._item, f"{volume.files[0]}:{volume.options['path']}")
         except BaseException:
             self.close()
             raise
@@ -308,6 +310,7 @@ class H5Reader(Reader):
         outer = len(box) - len(self._part.inner)
         selection = at[:outer] if self._item.shape else ()
         with reading(name, "HDF5"):
+            self._chunks.check(box[:outer] if self._item.shape else ())
             if self._plain:
                 stored = np.zeros(shape, self._item.dtype.newbyteorder("<"))  # HDF5 may leave unwritten samples alone
                 self._item.read_direct(stored.reshape(self._item.shape and shape), selection)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
+import imagecodecs
 import numpy as np
 import pytest
 
 from converters import registry
 from converters.prepare import find_files
 from converters.volume import Array
-from scray.errors import MixedInput
+from scray.errors import BadInput, MixedInput
 from tests.formats import pattern
 from tests.h5_filters import FILTERED, FILTERS, LOSSY
 from tests.quirks import Expected, Quirk, Quirks, compare, h5, outcome
@@ -777,6 +781,33 @@ def test_samples_that_were_never_written_are_not_what_lies_in_memory(tmp_path: P
     with registry.open_volume(tmp_path, source.volumes[0]) as reader:
         [np.full(shape, 7, "<i4") for _ in range(100)]  # and given back
         assert not reader.read(0, ((0, 50), (0, 60))).any()
+
+
+SHORT: dict[str, tuple[dict[str, Any], Any]] = {
+    "gzip": ({"compression": "gzip"}, zlib.compress),
+    "shuffled": ({"compression": "gzip", "shuffle": True}, zlib.compress),
+    "lzf": ({"compression": "lzf"}, imagecodecs.lzf_encode),
+    "bzip2": (dict(hdf5plugin.BZip2()), bz2.compress),
+    "zstd": (dict(hdf5plugin.Zstd()), imagecodecs.zstd_encode),
+    "none": ({"shuffle": True}, bytes),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+@pytest.mark.parametrize("samples", [99, 100, 101])
+def test_a_chunk_of_too_few_samples_shows_no_memory(name: str, samples: int, tmp_path: Path) -> None:
+    how, pack = SHORT[name]
+    with h5(tmp_path) as file:
+        data = file.create_dataset("data", (4, 100), "<u2", chunks=(2, 100), **how)
+        data.id.write_direct_chunk((2, 0), pack(bytes(4 * samples)))
+    source = registry.probe("HDF5", tmp_path, ("a.h5",), {})
+    with registry.open_volume(tmp_path, source.volumes[0]) as reader:
+        assert not reader.read(0, ((0, 2), (0, 100))).any()
+        if samples == 100:
+            assert not reader.read(0, ((0, 4), (0, 100))).any()
+        elif samples < 100 or name in ("gzip", "shuffled", "lzf"):
+            with pytest.raises(BadInput, match=r"the chunk at \(2, 0\)"):
+                reader.read(0, ((3, 4), (0, 100)))
 
 
 @pytest.mark.parametrize("quirk", quirk, ids=str)

@@ -1,0 +1,92 @@
+"""Whether the chunks of an HDF5 dataset unpack to as many bytes as their samples need.
+
+The library does not look: of a chunk whose filters give fewer bytes it shows what lies behind them in its memory (HDF5
+File Format Specification 3.0, "Filter Pipeline"). Sizes are taken from the headers of the codecs where these have one.
+"""
+
+from __future__ import annotations
+
+import bz2
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+import h5py
+import imagecodecs
+
+from converters.volume import Box
+from scray.errors import BadInput, TruncatedInput
+
+_CHECKSUM_BYTES = 4
+_BITSHUFFLE_CODEC = 4  # which of its numbers names the codec behind it; 0 is none
+_BIG_ENDIAN_HEAD = 8
+
+
+# What each filter gives, in bytes, at most so many; those that are not here cannot be asked.
+_SIZES: dict[int, Callable[[bytes, int], int]] = {
+    h5py.h5z.FILTER_DEFLATE: lambda data, limit: len(imagecodecs.deflate_decode(data, out=limit)),
+    h5py.h5z.FILTER_SZIP: lambda data, _: int.from_bytes(data[:4], "little"),
+    307: lambda data, limit: len(bz2.BZ2Decompressor().decompress(data, limit)),
+    32000: lambda data, limit: len(imagecodecs.lzf_decode(data, out=limit)),
+    32001: lambda data, _: int.from_bytes(data[4:8], "little"),
+    32004: lambda data, _: int.from_bytes(data[:_BIG_ENDIAN_HEAD], "big"),
+    32008: lambda data, _: int.from_bytes(data[:_BIG_ENDIAN_HEAD], "big"),
+    # The filter takes the error code of its decoder for a size, and memory that nobody wrote for samples.
+    32015: lambda data, limit: len(imagecodecs.zstd_decode(data, out=limit)),
+}
+_SAME_SIZE = frozenset({h5py.h5z.FILTER_SHUFFLE})
+
+
+class Chunks:
+    """The chunks of an open dataset that were looked at, each once."""
+
+    def __init__(self, item: Any, name: str) -> None:
+        self.item, self.name = item, name
+        properties = item.id.get_create_plist()
+        self.filters = [properties.get_filter(i) for i in range(properties.get_nfilters())] if item.chunks else []
+        self.bytes = item.dtype.itemsize
+        for length in item.chunks or ():
+            self.bytes *= length
+        self.seen: set[tuple[int, ...]] = set()
+
+    def check(self, box: Box) -> None:
+        """Raise TruncatedInput for a chunk that a box touches and that is too short; BadInput as decoders do."""
+        if not self.filters:
+            return
+        for at in self._touched(box):
+            if at not in self.seen:
+                self.seen.add(at)
+                self._check(at)
+
+    def _touched(self, box: Box) -> Iterator[tuple[int, ...]]:
+        spans = zip(box, self.item.chunks, strict=True)
+        return product(*(range(start // c * c, stop, c) for (start, stop), c in spans))
+
+    def _check(self, at: tuple[int, ...]) -> None:
+        try:
+            mask, data = self.item.id.read_direct_chunk(at)
+        except RuntimeError:
+            return  # never written
+        try:
+            size = self._unpacked(data, mask)
+        except (imagecodecs.DeflateError, imagecodecs.LzfError, imagecodecs.ZstdError) as error:
+            raise BadInput(
+                f"{self.name}: the chunk at {at} is damaged, or larger than its {self.bytes} bytes."
+            ) from error
+        if size is not None and size < self.bytes:
+            raise TruncatedInput(f"{self.name}: the chunk at {at} unpacks to {size} of its {self.bytes} bytes.")
+
+    def _unpacked(self, data: bytes, mask: int) -> int | None:
+        """The bytes of a chunk after its filters; None where they cannot be told without undoing all of them."""
+        for number, (code, _, values, _) in reversed(list(enumerate(self.filters))):
+            plain = code == 32008 and (len(values) <= _BITSHUFFLE_CODEC or not values[_BITSHUFFLE_CODEC])
+            if mask >> number & 1 or code in _SAME_SIZE or plain:
+                continue
+            if code == h5py.h5z.FILTER_FLETCHER32:
+                data = data[:-_CHECKSUM_BYTES]
+            elif code in _SIZES:
+                packed = any(c not in _SAME_SIZE for c, *_ in self.filters[:number])
+                return None if packed else _SIZES[code](data, self.bytes)
+            else:
+                return None
+        return len(data)
