@@ -17,18 +17,37 @@ from pathlib import Path
 
 NETWORK = "10.77.0"
 SWITCH = f"{NETWORK}.254"
+PACKAGES = {  # where Debian has them
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "/usr/sbin/sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "rsync": "rsync",
+}
 TOOLS = ("ip", "unshare", "nsenter")
+LAUNCH_TOOLS = ("/usr/sbin/sshd", "ssh", "rsync")
 OWN = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
 WAIT_FOR_ORPHANS = "echo ready; sleep infinity & wait $!"  # what a first process is for
 
 
-def impossible() -> str:
-    """Why no machines can be made here; empty where they can."""
-    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+def impossible(tools: Sequence[str] = TOOLS) -> str:
+    """Why no machines can be made here that have these tools, and what to do; empty where they can."""
+    missing = [tool for tool in tools if shutil.which(tool) is None]
     if missing:
-        return f"there is no {' and no '.join(missing)}"
+        packages = " ".join(sorted({PACKAGES[tool] for tool in missing}))
+        return f"there is no {' and no '.join(missing)} (Debian: apt-get install {packages})"
+    if os.geteuid():
+        return "only root can make machines of namespaces (sudo make chaos)"
     done = subprocess.run([*OWN, "ip", "link", "add", "br0", "type", "bridge"], capture_output=True, check=False)
-    return "" if done.returncode == 0 else f"no network of one's own: {done.stderr.decode().strip()}"
+    return "" if done.returncode == 0 else f"the kernel gives no network of one's own: {done.stderr.decode().strip()}"
+
+
+def told() -> str:
+    """What `make chaos` will leave out here, and why: a line of each; empty where it leaves out nothing."""
+    tests = {"test_nodes.py": TOOLS, "test_launch.py": (*TOOLS, *LAUNCH_TOOLS)}
+    left_out = {name: impossible(tools) for name, tools in tests.items()}
+    return "".join(f"tests/chaos/{name} will be skipped: {reason}\n" for name, reason in left_out.items() if reason)
 
 
 def make_switch() -> None:
@@ -115,3 +134,7 @@ def switched_on(*hosts: Host) -> Iterator[None]:
 
 def _ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True)
+
+
+if __name__ == "__main__":
+    print(told(), end="")

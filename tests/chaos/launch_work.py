@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,19 @@ def main(folder: Path) -> dict[str, Any]:
         if up.returncode == 0:
             until(lambda: len(names_of_nodes(hosts[0], on_head)) == len(hosts), 180, "the start of the worker")
         nodes = names_of_nodes(hosts[0], on_head)
-    return {"up": up.returncode, "said": (up.stdout + up.stderr)[-3000:], "nodes": nodes}
+        command = [str(RAY), "down", "-y", str(config)]
+        down = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        with suppress(AssertionError):
+            until(lambda: not any(map(runs_ray, hosts)), 180, "the end of Ray")
+        still = [host.name for host in hosts if runs_ray(host)]
+    said = {"said": (up.stdout + up.stderr)[-3000:], "said_down": (down.stdout + down.stderr)[-3000:]}
+    return {"up": up.returncode, "nodes": nodes, "down": down.returncode, "still": still, **said}
+
+
+def runs_ray(host: Host) -> bool:
+    """Whether anything of Ray runs on it."""
+    done = subprocess.run([*host.inside, "ps", "-eo", "args"], capture_output=True, text=True, check=True)
+    return "raylet" in done.stdout or "gcs_server" in done.stdout
 
 
 def write_config(folder: Path, first: Host, second: Host) -> Path:
