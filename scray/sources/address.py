@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from ssl import SSLContext
 from typing import Any, TypeVar
 
+import httpcore
 import httpx
-from httpx_secure import SSRFProtectionError, httpx_ssrf_protection
 
 from scray.errors import BadParameter, ForbiddenAddress, SourceRefused, SourceUnreachable
 from scray.settings import Settings
@@ -59,14 +61,46 @@ def _context() -> SSLContext:
     return httpx.create_ssl_context()
 
 
+def checked_addresses(host: str, port: int, allowed: Allowed) -> list[str]:
+    """The addresses of a host. Raises ForbiddenAddress where any of them is not allowed; OSError where there is none.
+
+    Nothing is sent to any of them, not even to see whether somebody answers.
+    """
+    found = [str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
+    if not all(allowed(ip_address(text)) for text in found):
+        raise ForbiddenAddress(
+            f"'{host}' is not a public address; the operator may list it in SCRAY_ALLOWED_ADDRESSES."
+        )
+    return found
+
+
+class _CheckedNetwork(httpcore.AnyIOBackend):
+    """Connects to the very addresses it has checked; certificates are still those of the name."""
+
+    def __init__(self, allowed: Allowed) -> None:
+        self._allowed = allowed
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        *others, last = await asyncio.to_thread(checked_addresses, host, port, self._allowed)
+        for address in others:
+            with suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return await super().connect_tcp(address, port, timeout, local_address, socket_options)
+        return await super().connect_tcp(last, port, timeout, local_address, socket_options)
+
+
 def checked_client(settings: Settings, **options: Any) -> httpx.AsyncClient:
     """A client that connects to allowed addresses alone."""
-    allowed = Allowed(settings)
-    client = httpx.AsyncClient(
-        trust_env=False, verify=_context(), timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}, **options
-    )
-    return httpx_ssrf_protection(
-        client, check_globally_reachable=False, custom_validator=lambda _, address, __: allowed(address)
+    transport = httpx.AsyncHTTPTransport(verify=_context(), trust_env=False)
+    transport._pool = httpcore.AsyncConnectionPool(_context(), network_backend=_CheckedNetwork(Allowed(settings)))
+    return httpx.AsyncClient(
+        transport=transport, trust_env=False, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}, **options
     )
 
 
@@ -74,10 +108,6 @@ def run(coroutine: Coroutine[Any, Any, T], host: str) -> T:
     """Carry out a conversation with `host`; what the client raises becomes an error of ours."""
     try:
         return asyncio.run(coroutine)
-    except SSRFProtectionError as error:
-        raise ForbiddenAddress(
-            f"'{error.hostname}' is not a public address; the operator may list it in SCRAY_ALLOWED_ADDRESSES."
-        ) from error
     except httpx.TooManyRedirects as error:
         raise SourceRefused(f"{host} redirects more than {MAX_REDIRECTS} times.") from error
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
 import boto3
@@ -21,7 +20,6 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, ParamValidationError
 
 from scray.errors import (
-    ForbiddenAddress,
     RemoteChanged,
     ScrayError,
     SourceDenied,
@@ -30,7 +28,7 @@ from scray.errors import (
     SourceUnreachable,
 )
 from scray.settings import Settings
-from scray.sources.address import Allowed
+from scray.sources.address import Allowed, checked_addresses
 
 CONNECT_SECONDS, READ_SECONDS = 20, 60
 CONNECTIONS = 32
@@ -115,7 +113,7 @@ def checked_pools(allowed: Allowed) -> dict[str, type]:
         port: int
 
         def _new_conn(self) -> socket.socket:
-            name, self._dns_host = self._dns_host, checked_address(self._dns_host, self.port, allowed)
+            name, self._dns_host = self._dns_host, checked_addresses(self._dns_host, self.port, allowed)[0]
             try:
                 connection: socket.socket = super()._new_conn()  # type: ignore[misc]
             finally:
@@ -128,17 +126,6 @@ def checked_pools(allowed: Allowed) -> dict[str, type]:
         "http": type("CheckedPool", (AWSHTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("CheckedSealedPool", (AWSHTTPSConnectionPool,), {"ConnectionCls": sealed}),
     }
-
-
-def checked_address(host: str, port: int, allowed: Allowed) -> str:
-    """An address of this host. Raises ForbiddenAddress where any of them is not allowed."""
-    found = [str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
-    for text in found:
-        if not allowed(ip_address(text)):
-            raise ForbiddenAddress(
-                f"'{host}' is not a public address; the operator may list it in SCRAY_ALLOWED_ADDRESSES."
-            )
-    return found[0]
 
 
 @contextmanager

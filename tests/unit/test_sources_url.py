@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import socket
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +135,44 @@ def test_what_is_marked_is_not_fetched_again(web: Web, tmp_path: Path) -> None:
     assert len(web.asked) == len(again.portions) - 3
     check(again)
     assert again.part(0).read_bytes() == CONTENT
+
+
+FETCHER = f"""
+import sys, time
+from pathlib import Path
+from scray.settings import Settings
+from scray.sources import open_source, portions
+from scray.sources.intake import Intake
+portions.RANGE_BYTES = {SMALL}
+intake = Intake(Path(sys.argv[1]))
+source = open_source("url", {{"url": sys.argv[2]}}, Settings(allowed_addresses=("127.0.0.1",)))
+intake.fetch(source, range(len(intake.portions)), time.time() + 60, lines=3)
+"""
+
+
+def test_a_kill_costs_the_ranges_that_were_open(web: Web, tmp_path: Path) -> None:
+    page = web.put("/killed", CONTENT)
+    found = source(web.url("/killed"))
+    intake = Intake.begin(tmp_path / "intake", found, SMALL)
+    gate = threading.Semaphore(4)
+    page.before = lambda: gate.acquire(timeout=60)
+    web.asked.clear()
+    child = subprocess.Popen([sys.executable, "-c", FETCHER, str(intake.folder), web.url("/killed")])
+    try:
+        deadline = time.monotonic() + 60
+        while len(intake.marks()) < 4 or len(web.asked) < 7:
+            assert child.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
+        gate.release(1000)
+    assert len(web.asked) == 7, "four that came, three that were open"
+    intake.fetch(found, range(len(intake.portions)), time.time() + 60, lines=3)
+    assert len(web.asked) == len(intake.portions) + 3
+    check(intake)
+    assert intake.part(0).read_bytes() == CONTENT
 
 
 def test_a_line_that_brings_nothing_is_given_up(web: Web, tmp_path: Path) -> None:
@@ -269,6 +312,36 @@ def test_private_addresses_are_refused(web: Web, host: str) -> None:
     assert web.asked == []
     if host not in {"[::1]", "0177.0.0.1"}:
         assert isinstance(raised.value, ForbiddenAddress)
+
+
+def test_a_name_that_changes_its_address_leads_nowhere_else(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a name says the second time: what was checked is what is connected to."""
+    web.put("/rebound", CONTENT)
+    resolve = socket.getaddrinfo
+    answers = iter(["127.0.0.1"])
+
+    def rebind(host: Any, *more: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        return resolve(next(answers, "127.0.0.2") if name == "rebound.example" else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", rebind)
+    with socket.create_server(("127.0.0.2", web.port)) as trap:
+        trap.setblocking(False)
+        found = source(web.url("/rebound", "rebound.example"))
+        assert found.probe().files[0].size == len(CONTENT)
+        with pytest.raises(ForbiddenAddress):
+            found.probe()
+        with pytest.raises(ForbiddenAddress):
+            open_source(
+                "s3",
+                {
+                    "bucket_name": "lab", "object_key": "x", "anonymous": True,
+                    "endpoint_url": f"http://rebound.example:{web.port}",
+                },
+                ALLOWED,
+            ).probe()  # fmt: skip
+        with pytest.raises(BlockingIOError):
+            trap.accept()
 
 
 def test_a_redirect_leads_nowhere_else(web: Web) -> None:
