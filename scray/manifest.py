@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -67,7 +67,7 @@ class Manifest:
     beside: tuple[FileDigest, ...] = ()
 
     def to_json(self) -> bytes:
-        values = asdict(self) | {
+        values = vars(self) | {
             "version": VERSION,
             "inputs": _rows(self.inputs),
             "outputs": _rows(self.outputs),
@@ -104,7 +104,7 @@ class Manifest:
 
 
 def _rows(files: Iterable[FileDigest]) -> list[dict[str, Any]]:
-    return [asdict(file) | {"root": file.root} for file in sorted(files, key=lambda file: file.path)]
+    return [vars(file) | {"root": file.root} for file in sorted(files, key=lambda file: file.path)]
 
 
 def _file(row: dict[str, Any]) -> FileDigest:
