@@ -64,7 +64,8 @@ class Sessions:
 
     @steady
     def find(self, upload_id: str, kind: str) -> Document | None:
-        return self._uploads.find_one({"_id": upload_id, "session": kind})
+        found = self._uploads.find_one({"_id": upload_id})  # by this alone: no other index is looked at
+        return found if found and found.get("session") == kind else None
 
     # --- chunks --------------------------------------------------------------------------------------
 
