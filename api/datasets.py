@@ -9,11 +9,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 
+from api.backend import Backend
 from api.fields import Parameters
 from api.state import BackendOf
 from scray.catalog import owned_by
 from scray.dataset import Dataset
+from scray.errors import Conflict
 from scray.jobs import moment
+from scray.status import Status
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
 
@@ -122,13 +125,26 @@ def get_status(identifier: str, backend: BackendOf, user_email: str | None = Non
 
 @router.post("/{identifier}/convert")
 def convert(identifier: str, backend: BackendOf, user_email: str | None = None, again: Again | None = None) -> Queued:
-    """Convert again, or for the first time: what is done, failed or cancelled goes back to the queue.
+    """Convert again, or for the first time: what is done, failed or cancelled goes back to the queue; an import that
+    failed is gone on with, as long as its source is remembered.
 
     With `conversion_parameters`, these take the place of all that the dataset had.
     """
-    found = Dataset.read(backend.catalog.find(identifier, user_email))
+    document = backend.catalog.find(identifier, user_email)
+    found = Dataset.read(document)
+    if found.status is Status.SYNC_ERROR:
+        return _refetch(backend, document, again)
     asked = again.model_dump(exclude_none=True) if again else {}
     queued = backend.queue.requeue(found.uuid, {"data_conversion_needed": True, **asked})
+    return Queued(status=queued.status.value, dataset_uuid=queued.uuid)
+
+
+def _refetch(backend: Backend, document: Mapping[str, Any], again: Again | None) -> Queued:
+    if not document.get("source_sealed"):
+        raise Conflict("What was said of its source is forgotten by now: import it anew.")
+    if again and (asked := again.model_dump(exclude_none=True)):
+        backend.catalog.amend(document["uuid"], asked)
+    queued = backend.queue.refetch(document["uuid"])
     return Queued(status=queued.status.value, dataset_uuid=queued.uuid)
 
 

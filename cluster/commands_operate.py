@@ -74,11 +74,11 @@ def retry(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """Queue a dataset again that is done, failed or cancelled; finished parts are used again.
+    """Queue a dataset again that is done, failed or cancelled; finished parts, and what was fetched, are used again.
 
     Parameters take the place of all that it had.
     """
     parameters = read_parameters(param) if param else None
     with connect(data, api) as client:
         queued = client.convert(identifier, parameters)
-    ending.result(queued, f"{queued['dataset_uuid']} is queued for conversion", as_json=as_json)
+    ending.result(queued, f"{queued['dataset_uuid']}: {queued['status']}", as_json=as_json)

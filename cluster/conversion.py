@@ -122,16 +122,16 @@ class Conversion:
             log.error("%s: unforeseen", self.claim.uuid, exc_info=error)
         status = self.insist(lambda: self.desk.queue.fail(self.claim, error))
         if status in ENDS:
-            self._clear()
+            self._clear(kept=status is Status.SYNC_ERROR)
         action = Action.LOST if status is None else Action.FAILED if status in ENDS else Action.RETRIED
         code, message = explain(error)
         self.tell(action, message, level=logging.WARNING, code=code, attempt=self.claim.attempt)
         self.record(Action.FAILED, {"error": str(error), "status": str(status or "lost")})
 
-    def _clear(self) -> None:
-        """Nothing stays of work that is not gone on with."""
+    def _clear(self, *, kept: bool = False) -> None:
+        """Nothing stays of work that is not gone on with; an import that failed is `kept` to be tried again."""
         reap_staging(self.desk.storage, self.claim.uuid)
-        if self.claim.status is Status.SYNCING:
+        if self.claim.status is Status.SYNCING and not kept:
             syncing.clear(self.desk, self.claim.uuid)
 
     def _work(self) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -193,9 +194,9 @@ def _label(work: Conversion) -> str:
 
 
 def _seconds_left(work: Conversion) -> float:
-    """By the server's clock: this one, and those of the nodes, may be wrong."""
+    """Since it was queued, by the server's clock: this one, and those of the nodes, may be wrong."""
     now = work.desk.queue.now()
-    return work.desk.settings.import_seconds - (now - (work.claim.dataset.created_at or now)).total_seconds()
+    return work.desk.settings.import_seconds - (now - (work.claim.dataset.queued_at or now)).total_seconds()
 
 
 # --- afterwards --------------------------------------------------------------------------------------
@@ -219,15 +220,22 @@ def clear(desk: Desk, uuid: str) -> None:
 
 
 def reap(desk: Desk) -> None:
-    """Clear up after imports that ended while nobody was there to do it."""
+    """Clear up after imports that ended while nobody was there to do it, or failed and were not tried again."""
     forgotten, _ = desk.catalog.datasets({SEALED: {"$gt": ""}, "status": {"$nin": list(_LIVE)}}, limit=100)
-    for document in forgotten:
+    late = {"status": str(Status.SYNC_ERROR), "updated_at": {"$lte": _oldest(desk)}}
+    given_up, _ = desk.catalog.datasets({SEALED: {"$gt": ""}, **late}, limit=100)
+    for document in [*forgotten, *given_up]:
         clear(desk, document["uuid"])
     for path in _left(desk):
         remove(path)
 
 
-_LIVE = (str(Status.SYNC_QUEUED), str(Status.SYNCING))
+_LIVE = (str(Status.SYNC_QUEUED), str(Status.SYNCING), str(Status.SYNC_ERROR))
+
+
+def _oldest(desk: Desk) -> datetime:
+    """Imports that failed before are not gone on with: they are kept as long as uploads that were begun."""
+    return desk.queue.now() - timedelta(seconds=desk.settings.session_seconds)
 
 
 def _left(desk: Desk) -> Iterator[Path]:
@@ -235,5 +243,5 @@ def _left(desk: Desk) -> Iterator[Path]:
     root = desk.storage.upload / IMPORTING
     for path in sorted(root.iterdir()) if root.is_dir() else []:
         document = desk.catalog.get(path.name)
-        if document is None or document["status"] not in _LIVE:
+        if document is None or document["status"] not in _LIVE or not document.get(SEALED):
             yield path

@@ -172,6 +172,13 @@ def requeue(old: Dataset, now: datetime, fields: Mapping[str, Any]) -> Change:
     return _moved(old, Status.CONVERSION_QUEUED, now, BLAMELESS | fresh | dict(fields))
 
 
+def refetch(old: Dataset, now: datetime) -> Change:
+    """Import again what could not be imported; raises Conflict for anything else."""
+    if old.status is not Status.SYNC_ERROR:
+        raise Conflict(f"A dataset that is {old.status!s} cannot be queued for its import again.")
+    return _moved(old, Status.SYNC_QUEUED, now, BLAMELESS | {"attempt": 0, "losses": 0, "not_before": None})
+
+
 def upload_opened(old: Dataset, now: datetime, upload: str) -> Change | None:
     """A file begins to arrive. While somebody works on the dataset, it asks for another run after this one."""
     if upload in old.open_uploads:

@@ -196,6 +196,11 @@ class Queue:
         self._change(uuid, lambda old, now: change.requeue(old, now, fields or {}))
         return self.dataset(uuid)
 
+    def refetch(self, uuid: str) -> Dataset:
+        """Import a dataset again whose import failed; what was fetched stays. Raises Conflict for any other."""
+        self._change(uuid, change.refetch)
+        return self.dataset(uuid)
+
     def upload_opened(self, uuid: str, upload: str) -> bool:
         """An upload (its id) begins; saying it again changes nothing."""
         return self._change(uuid, lambda old, now: change.upload_opened(old, now, upload)) is not None

@@ -423,6 +423,21 @@ class QueueContract:
         assert (again.status, again.attempt, again.error_code) == (Status.CONVERSION_QUEUED, 0, "")
         assert stage.take().dataset.conversion_parameters == {"Xs": 1}
 
+    @pytest.mark.parametrize("status", Status)
+    def test_only_what_could_not_be_imported_is_imported_again(self, stage: Stage, status: Status) -> None:
+        stage.put(
+            {"uuid": "d", "status": str(status), "attempt": 3, "error_code": "source-not-found", "convert": False}
+        )
+        if status is not Status.SYNC_ERROR:
+            with pytest.raises(Conflict):
+                stage.queue.refetch("d")
+            assert stage.status() is status
+            return
+        again = stage.queue.refetch("d")
+        assert (again.status, again.attempt, again.error_code) == (Status.SYNC_QUEUED, 0, "")
+        assert stage.queue.finish(stage.take())
+        assert stage.status() is Status.DONE
+
     # --- uploads ---
 
     def test_the_last_upload_starts_the_conversion_after_the_settle_time(self, stage: Stage) -> None:
