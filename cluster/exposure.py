@@ -19,10 +19,12 @@ PARTS = (
     ("runtime_env/agent", "agent"),
     ("raylet/raylet", "raylet"),
     ("ray/_private/", "Ray"),
+    ("ray/autoscaler/", "autoscaler"),
+    ("cluster.driver", "watchdog"),  # of the driver: whatever is connected to Ray listens
     ("ray::", "worker"),
     ("secantusd", "database"),
 )
-RAYS = frozenset({"GCS", "client server", "dashboard", "agent", "raylet", "Ray", "worker"})
+RAYS = frozenset(part for _, part in PARTS) - {"database"}
 
 
 @dataclass(frozen=True)

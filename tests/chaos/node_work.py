@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,7 @@ def work(cluster: Cluster, source: Path) -> dict[str, Any]:
         catalog = Catalog(database)
         until(lambda: all(has_joined(cluster, host) for host in cluster.hosts), 120, "the start of every node")
         until(lambda: bool(alive(catalog)), 120, "the driver")
+        doors = look_for_doors(cluster)
         uuid = client.upload(
             source, sensor="HDF5", name="many", user_email="a@example.org", parameters={"dataset": names()}
         ).dataset_uuid
@@ -169,7 +171,48 @@ def work(cluster: Cluster, source: Path) -> dict[str, Any]:
         "done_before": len(before),
         "done_again": sum(after.get(name) != value for name, value in before.items()),
         "noted": sorted(notes(cluster)),
+        **doors,
     }
+
+
+LISTENING = """
+import json, psutil
+found = {one.laddr.port: one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN"}
+print(json.dumps({port: psutil.Process(pid).cmdline() for port, pid in found.items()}))
+"""
+REACHED = """
+import json, socket, sys
+def reached(port):
+    with socket.socket() as one:
+        one.settimeout(5)
+        return one.connect_ex((sys.argv[1], port)) == 0
+print(json.dumps([port for port in sys.argv[2:] if reached(int(port))]))
+"""
+
+
+def look_for_doors(cluster: Cluster) -> dict[str, Any]:
+    """What listens on the head, what of that a worker reaches, and where the doctor on the head says otherwise.
+
+    A worker of Ray comes and goes with its port: what was there before and afterwards counts.
+    """
+    before = ask(cluster, cluster.head, "-c", LISTENING)
+    checks = ask(cluster, cluster.head, "-m", "cluster.cli", "doctor", "--data", cluster.folder, "--json")["checks"]
+    doors = [check["says"] for check in checks if check["name"].startswith("ports")]
+    named = {port for says in doors for port in re.findall(r":(\d+)(?:,|$)", says)}
+    reached = set(ask(cluster, cluster.workers[0], "-c", REACHED, cluster.head.address, *before))
+    listening = before.keys() & ask(cluster, cluster.head, "-c", LISTENING).keys()
+    return {
+        "listening": sorted(listening),
+        "reached": sorted(reached & listening),
+        "wrong": {port: before[port] for port in (named ^ reached) & listening},
+    }
+
+
+def ask(cluster: Cluster, host: Host, *words: object) -> Any:
+    """What a Python program prints there as JSON."""
+    command = [*host.inside, sys.executable, *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, env=cluster.environment, stdout=subprocess.PIPE, check=False)
+    return json.loads(done.stdout)
 
 
 def has_joined(cluster: Cluster, host: Host) -> bool:

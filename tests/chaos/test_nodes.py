@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 60)
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if reason := impossible():
-        pytest.skip(f"machines cannot be made of namespaces: {reason}")
+        pytest.skip(reason)
     command = [*OWN, sys.executable, "-m", "tests.chaos.node_work", str(tmp_path_factory.mktemp("nodes")), str(WORKERS)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -42,6 +42,11 @@ def test_one_dataset_is_spread_over_all_nodes_and_is_what_a_loop_makes_of_it(fou
 def test_a_node_without_the_storage_is_left_out_and_everything_finishes(found: dict[str, Any]) -> None:
     assert found["status"] == "done"
     assert found["noted"] == GOOD
+
+
+def test_the_doctor_names_the_ports_that_another_machine_reaches_and_no_others(found: dict[str, Any]) -> None:
+    assert len(found["listening"]) > len(found["reached"]) > 3
+    assert found["wrong"] == {}
 
 
 def test_a_head_that_loses_its_power_costs_only_time(found: dict[str, Any]) -> None:
