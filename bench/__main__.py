@@ -18,6 +18,7 @@ NAMES = (
     "sessions",
     "objects",
     "fuzz",
+    "task_seconds",
     "plan_scale",
 )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from cluster.patience import LEAST_SECONDS, Patience
+from cluster.patience import Patience
 from converters.mark import Mark
 from converters.task import Task
 from scray.idx.writer import Written
@@ -63,7 +63,6 @@ class Cluster:
     _runs: dict[str, list[int]] = field(default_factory=dict)
     _waiting: deque[str] = field(default_factory=deque)
     _tasks: dict[str, Task] = field(default_factory=dict)
-    _began: dict[str, float] = field(default_factory=dict)
     _number: int = 0
     _own: float = 0.0
     _demand: float = 0.0
@@ -73,13 +72,13 @@ class Cluster:
         from cluster.executor import TASKS_PER_CPU  # imports Ray, which is told its secret before that
 
         self.window = self.window or TASKS_PER_CPU * self.workers
-        self.patience = Patience(LEAST_SECONDS)
+        self.patience = Patience(self.workers)
         self.free = self.workers
         self._next_loss = self.weather.lost_every_seconds
 
     def submit(self, staging: Path, task: Task) -> None:  # noqa: ARG002
         self._tasks[task.id] = task
-        self._began[task.id] = self.now
+        self.patience.submit(task, self.now)
         self.work += self.paces[task.kind].seconds(task.read_bytes)
         self._waiting.append(task.id)
         self._fill()
@@ -135,7 +134,7 @@ class Cluster:
         self._pass(end)
         for run in self._runs.pop(name):  # the slower one is cancelled
             self._land(run)
-        self.patience.learn(self.now - self._began.pop(name))
+        self.patience.end(name, self.now)
         mark = mark_of(self._tasks.pop(name))
         self.passed_up += len(pickle.dumps(mark))
         self._fill()
@@ -154,11 +153,7 @@ class Cluster:
         """As the Ray executor does: where workers idle, what takes too long runs a second time."""
         if not self.free or self._waiting:
             return False
-        alone = [name for name, runs in self._runs.items() if len(runs) == 1]
-        limits = (
-            (self._began[name] + self.patience.limit_seconds(self._tasks[name].read_bytes), name) for name in alone
-        )
-        late, name = min(limits, default=(end, ""))
+        late, name = min((one for one in self.patience.limits() if len(self._runs[one[1]]) == 1), default=(end, ""))
         if late >= end:
             return False
         self._pass(max(self.now, late))
@@ -171,11 +166,13 @@ class Cluster:
 
 
 def mark_of(task: Task) -> Mark:
-    """As large as a real one: a file of 32 MiB has one digest, and a brick has a residual."""
+    """As large as a real one: a file of 32 MiB has one digest, a brick has a residual, and stages have their times."""
     files = max(1, task.read_bytes >> 25)
-    written = tuple(Written(f"0a1b2c3d/0000/{task.id}/{n:04x}.bin", 1 << 24, "0" * 64) for n in range(files))
+    written = tuple(Written(f"0a1b2c3d/00/00/{n:04x}.bin", (1 << 24) + n, f"{n:064x}") for n in range(files))
+    kept = (Written(f"residual/{task.id}.raw", 1 << 25, f"{files:064x}"),) if task.kind == "brick" else ()
     extremes: dict[str, tuple[float, ...]] = {"data": (0.0,)}
-    return Mark(task.id, written, written[:1], extremes, extremes, task.read_bytes, task.read_bytes, {"read": 1.0})
+    seconds = {stage: 1.0 + number for number, stage in enumerate(("read", "extremes", "write", "verify", "residual"))}
+    return Mark(task.id, written, kept, extremes, extremes, task.read_bytes, task.read_bytes, seconds, verified=True)
 
 
 def longest_chain(tasks: Sequence[Task], paces: Mapping[str, Pace]) -> float:

@@ -74,7 +74,7 @@ def _convert(source: Path, out: Path, workers: int) -> float:
     job = Job(root, files, "HDF5", choices=Choices(workers=2))
     staging = prepare(job, tuple(digest_file(root, f) for f in files), out / "staging")
     executor = RayExecutor()
-    executor.window = 1 if workers == 1 else executor.window
+    executor.most = 1 if workers == 1 else executor.most
     began = time.perf_counter()
     execute(staging, executor)
     publish_tree(seal(staging), out / "result")

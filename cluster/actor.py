@@ -94,7 +94,7 @@ class Driver:
         self.draining, self.left = threading.Event(), threading.Event()
         self.wake = threading.Event()
         self.state = Snapshot((), self._slots(), settings.lease_seconds, settings.poll_seconds)
-        self.adopted = False
+        self.adopted, self.reaper = False, threading.Thread()
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(not self.drain(LEAVE_SECONDS)))
         event(Action.DRIVER_STARTED, f"code {self.version}", driver=self.owner)
@@ -191,10 +191,23 @@ class Driver:
                 self._expire()
                 self.state = replace(self.state, expired_at=now)
             case Reap():
-                reaping.reap(self.desk, set(self.held))
+                self._reap()
                 self.state = replace(self.state, reaped_at=now)
             case Leave():
                 self.left.set()
+
+    def _reap(self) -> None:
+        """Beside the loop: a large result takes minutes to remove, and leases are to be renewed meanwhile."""
+        if not self.reaper.is_alive():
+            self.reaper = threading.Thread(target=self._reap_once, args=(set(self.held),), name="reaper", daemon=True)
+            self.reaper.start()
+
+    def _reap_once(self, in_work: set[str]) -> None:
+        try:
+            with _database_may_be_away():
+                reaping.reap(self.desk, in_work)
+        except Exception:
+            log.exception("a round of the reaper failed")
 
     def _expire(self) -> None:
         for uuid in self.desk.queue.expire():

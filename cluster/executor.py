@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.flights import Died, Flights, cluster_cpus, largest_node_bytes, say_died
 from cluster.patience import LEAST_SECONDS, Patience
+from cluster.sharing import SHARING
 from cluster.tasks import perform_task
 from converters.mark import Mark
 from converters.task import Task
@@ -29,11 +30,16 @@ class RayExecutor:
     ) -> None:
         self.label = label
         self.cpus = cpus or cluster_cpus()
-        self.window = TASKS_PER_CPU * self.cpus
-        self.patience = Patience(patience_seconds)
-        self.began: dict[str, tuple[float, int]] = {}  # when each task was submitted, and what it reads
+        self.most = TASKS_PER_CPU * self.cpus  # that all datasets together should have under way
+        self.patience = Patience(self.cpus, patience_seconds)
         self.memory_bytes = largest_node_bytes()
         self.flights = Flights[str](on_death)
+        SHARING.join(self.flights)
+
+    @property
+    def window(self) -> int:
+        """As of now: other datasets come and go."""
+        return SHARING.window(self.flights, self.most)
 
     def submit(self, staging: Path, task: Task) -> None:
         """Hand one task to Ray. NeverFits when no node is as large as the memory it declares."""
@@ -43,26 +49,30 @@ class RayExecutor:
                 f"{self.memory_bytes:,}. Lower SCRAY_TASK_MEMORY or add a larger node."
             )
         remote: Any = perform_task.options(memory=task.memory_bytes, name=f"{self.label}:{task.id}")
-        self.began[task.id] = (time.monotonic(), task.read_bytes)
+        self.patience.submit(task, time.monotonic())
         self.flights.launch(task.id, lambda: remote.remote(str(staging), task.id))
 
     def wait(self) -> list[tuple[str, Mark | BaseException]]:
         """What has ended meanwhile; empty when nothing did within half a second. Dead workers were tried again."""
         ended = self.flights.wait()
         for name, _ in ended:
-            began, _ = self.began.pop(name)
-            self.patience.learn(time.monotonic() - began)
+            self.patience.end(name, time.monotonic())
         self._hurry()
         return ended
 
     def _hurry(self) -> None:
         """Where CPUs have nothing else to do, run what takes too long a second time."""
-        for flight in self.flights.alone():
-            if len(self.flights.under_way) >= self.cpus:
-                return
-            if flight.seconds > self.patience.limit_seconds(self.began[flight.key][1]):
+        idle = self.cpus - len(self.flights.under_way)
+        if idle <= 0:
+            return
+        now = time.monotonic()
+        late = {name for moment, name in self.patience.limits() if moment <= now}
+        late_alone = [flight for flight in self.flights.alone() if flight.key in late]
+        for flight in late_alone[:idle]:
+            if flight.seconds > self.patience.least_seconds:
                 self.flights.launch_second(flight)
 
     def close(self) -> None:
         """Stop what is still under way."""
+        SHARING.leave(self.flights)
         self.flights.cancel()

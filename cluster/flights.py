@@ -19,6 +19,7 @@ import ray
 from ray import exceptions
 
 from cluster.nodes import NODES
+from cluster.sharing import SHARING
 from scray.errors import PoisonBrick, ScrayError, StorageMissing, TimedOut, Unsealed, WorkerLost
 from scray.log import Action, event
 from scray.retry import delay_seconds
@@ -90,9 +91,19 @@ class Flights(Generic[Key]):
         if not self.under_way:
             time.sleep(WAIT_SECONDS if self.resting else 0)
             return []
-        ended, _ = ray.wait(list(self.under_way), num_returns=1, timeout=WAIT_SECONDS)
-        outcomes = [(self.under_way.pop(ref), _outcome(ref)) for ref in ended]
-        return [(flight.key, _final(flight, what)) for flight, what in outcomes if not self._goes_on(flight, what)]
+        final = []
+        for ref in self._ended():
+            flight = self.under_way.pop(ref, None)  # none: a second run of it ended in the same moment
+            what = _outcome(ref) if flight else None
+            if flight and not self._goes_on(flight, what):
+                final.append((flight.key, _final(flight, what)))
+        return final
+
+    def _ended(self) -> list[Any]:
+        """Whatever has ended, after half a second at the latest; of thousands, one at a time were too slow."""
+        refs = list(self.under_way)
+        first, others = ray.wait(refs, num_returns=1, timeout=WAIT_SECONDS)
+        return first + (ray.wait(others, num_returns=len(others), timeout=0)[0] if first and others else [])
 
     def _goes_on(self, flight: Flight[Key], what: Any) -> bool:
         """Whether the call is still under way: elsewhere already, or once more from here."""
@@ -182,14 +193,16 @@ def cause(error: exceptions.RayTaskError) -> BaseException:
 
 
 def run_all(calls: Iterable[tuple[Key, Start]], window: int, stop: Callable[[], None]) -> Iterator[tuple[Key, Any]]:
-    """Make all calls, at most `window` at a time; yields results as they come, raises the first error.
+    """Make all calls, at most `window` at a time, fewer beside others; yields results as they come, raises the first
+    error.
 
     `stop` is asked twice a second and raises to give up; what is under way is cancelled then.
     """
     waiting, flights = iter(calls), Flights[Key]()
+    SHARING.join(flights)
     try:
         while True:
-            for key, start in _next(waiting, window - flights.open):
+            for key, start in _next(waiting, SHARING.window(flights, window) - flights.open):
                 flights.launch(key, start)
             if not flights.open:
                 return
@@ -199,6 +212,7 @@ def run_all(calls: Iterable[tuple[Key, Start]], window: int, stop: Callable[[], 
                     raise what
                 yield key, what
     finally:
+        SHARING.leave(flights)
         flights.cancel()
 
 

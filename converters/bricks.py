@@ -25,6 +25,7 @@ SCRATCH_RATE = 1.5e9
 TASK_SECONDS = 0.1
 TASK_BYTES = 256 << 20  # what makes a task of many small time steps last seconds
 MAX_PASS_UP = 0.25
+LEVELS_A_MERGE = 2
 PIECE_COPIES = 3  # of a piece at once: as it is stored, which samples stand for nothing, and the new ones
 
 
@@ -187,13 +188,13 @@ def _cost(grid: Grid, layout: Layout, budget: int, workers: int) -> float:
 
 
 def merge_fan(grid: Grid, depth: int, budget: int) -> int:
-    """How many levels of the tree one merge climbs: at most 4, in rounds of about equal height, as memory allows.
+    """How many levels of the tree one merge climbs: two, as memory allows; 0 where it holds not even two files.
 
-    A merge of k levels holds 2^k files; 0 where not even two fit.
+    A merge of k levels holds 2^k files. Climbing more would read a little less, but the last brick is followed by a
+    row of merges that nobody shares: of one or two levels they are the shortest.
     """
-    rounds = 1 if depth <= 1 else max(2, -(-depth // 4))
     fitting = max(budget // grid.file_bytes, 1).bit_length() - 1
-    return min(-(-depth // rounds), fitting)
+    return min(depth, LEVELS_A_MERGE, fitting)
 
 
 @dataclass(frozen=True)

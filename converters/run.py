@@ -77,9 +77,10 @@ def finished(plan: Plan, staging: Path) -> dict[str, Mark]:
 
 
 class Executor(Protocol):
-    """Runs tasks somewhere. At most `window` are submitted and not yet returned by `wait`."""
+    """Runs tasks somewhere. At most `window`, as of now, are submitted and not yet returned by `wait`."""
 
-    window: int
+    @property
+    def window(self) -> int: ...
 
     def submit(self, staging: Path, task: Task) -> None: ...
 
