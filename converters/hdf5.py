@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.nxsignals import axes_of, default_signal, largest
 from converters.samples import Part, left_out, parts, take
-from converters.volume import Array, Box, Reader, Source, Volume, roles_for
+from converters.volume import Array, Box, Reader, Source, Volume, overlap, roles_for
 from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert, ScrayError
 
 FORMAT = "hdf5"
@@ -320,6 +321,26 @@ class H5Reader(Reader):
                 item, part = item.fields(part.path[0]), replace(part, path=part.path[1:])
             whole = take(np.asarray(item[selection]), part).reshape(*shape[:outer], *part.inner)
             return whole[(slice(None),) * outer + at[outer:]].reshape(shape)
+
+    def unwritten(self, box: Box) -> Iterator[Box]:
+        """The chunks in a box that were never written; all of it where nothing was."""
+        item, outer = self._item, box[: self._item.ndim]
+        if item.is_virtual or item.external or not item.ndim:
+            return
+        if not item.chunks:
+            if not item.id.get_storage_size():
+                yield box
+            return
+        spans = [range(a // c * c, b, c) for (a, b), c in zip(outer, item.chunks, strict=True)]
+        for corner in product(*spans):
+            chunk = tuple((at, at + c) for at, c in zip(corner, item.chunks, strict=True))
+            shared = overlap(chunk, outer)
+            if shared and not self._has_chunk(corner):
+                yield shared + box[len(outer) :]
+
+    def _has_chunk(self, corner: tuple[int, ...]) -> bool:
+        with reading(f"{self.volume.files[0]}:{self.volume.options['path']}", "HDF5"):
+            return self._item.id.get_chunk_info_by_coord(corner).byte_offset is not None
 
     @property
     def _plain(self) -> bool:

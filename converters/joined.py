@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -92,17 +92,30 @@ class JoinedReader(Reader):
     def read_source(self, box: Box) -> Array:
         """The samples of a box in source axes, from as many files as it touches."""
         out = np.empty(tuple(stop - start for start, stop in box), self.volume.dtype)
+        for number, (at, end), inner in self._parts(box):
+            piece = self._reader(number).read_source(inner)
+            out[at - box[0][0] : end - box[0][0]] = piece.reshape(end - at, *out.shape[1:])
+        return out
+
+    def unwritten(self, box: Box) -> Iterator[Box]:
+        """The parts for which a file has no samples."""
+        for number, (at, end), inner in self._parts(box):
+            for hole in self._reader(number).unwritten(inner):
+                if self.volume.options["along"]:
+                    begin = at - inner[0][0]
+                    yield ((hole[0][0] + begin, hole[0][1] + begin), *hole[1:])
+                else:
+                    yield ((at, end), *hole)
+
+    def _parts(self, box: Box) -> Iterator[tuple[int, tuple[int, int], Box]]:
+        """The files that a box touches: number, span along the joined axis, and the box in the file's own axes."""
         at, stop = box[0]
         while at < stop:
             number = bisect_right(self._stops, at)
             begin = self._stops[number] - self.volume.options["lengths"][number]
             end = min(stop, self._stops[number])
-            reader = self._reader(number)
-            inner = ((at - begin, end - begin), *box[1:]) if self.volume.options["along"] else box[1:]
-            piece = reader.read_source(inner)
-            out[at - box[0][0] : end - box[0][0]] = piece.reshape(end - at, *out.shape[1:])
+            yield number, (at, end), ((at - begin, end - begin), *box[1:]) if self.volume.options["along"] else box[1:]
             at = end
-        return out
 
     def _reader(self, number: int) -> Reader:
         if number not in self._open:

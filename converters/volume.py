@@ -188,6 +188,10 @@ class Reader(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    def unwritten(self, box: Box) -> Iterator[Box]:  # noqa: ARG002 - most formats do not know
+        """The parts of a box in source axes for which the source has no samples at all."""
+        return iter(())
+
     def read(self, step: int, box: Box) -> Array:
         """One time step of a box in space: shape of the box, plus (components,) where there are several."""
         axes = self.volume.axes_of("time")
@@ -218,8 +222,9 @@ class Reader(ABC):
         out = np.empty(tuple(box[i][1] - box[i][0] for i in volume.taken), volume.dtype)
         stored = out.transpose(np.argsort(volume.taken))
         for piece in pieces(volume, box):
-            at = tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(piece, box, strict=True))
-            stored[at] = self._filled(self.read_source(piece))
+            stored[_within(piece, box)] = self._filled(self.read_source(piece))
+            for hole in self.unwritten(piece) if volume.fill else ():
+                stored[_within(hole, box)] = np.dtype(volume.dtype).type(volume.fill)
         return out
 
     def _filled(self, array: Array) -> Array:
@@ -262,6 +267,16 @@ def pieces(volume: Volume, box: Box) -> Iterator[Box]:
         cell[axis] *= times
         held *= times
     return product(*(_cut(span, n, size) for span, n, size in zip(box, unit, cell, strict=True)))
+
+
+def overlap(one: Box, other: Box) -> Box | None:
+    """What two boxes share; None where that is nothing."""
+    shared = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
+    return shared if all(start < stop for start, stop in shared) else None
+
+
+def _within(box: Box, outer: Box) -> tuple[slice, ...]:
+    return tuple(slice(a - o, b - o) for (a, b), (o, _) in zip(box, outer, strict=True))
 
 
 def _cut(span: tuple[int, int], unit: int, size: int) -> list[tuple[int, int]]:

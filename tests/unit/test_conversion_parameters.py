@@ -276,6 +276,32 @@ def test_what_was_never_written_is_fill(folder: Path) -> None:
         assert found.ravel().tolist() == [0, 1, 2, 3, 4, *[9] * 15]
 
 
+@pytest.mark.parametrize("files", [1, 2])
+@pytest.mark.parametrize("axes", ["zyx", "xzy"])
+def test_chunks_that_were_never_written_are_fill_although_the_file_says_nothing(
+    folder: Path, files: int, axes: str
+) -> None:
+    """An aborted scan: zeros that were measured stay, zeros that nobody wrote do not."""
+    arrays = [np.zeros((5, 6, 7), "<i4") for _ in range(files)]
+    for number, array in enumerate(arrays):
+        with h5(folder, f"a{number}.h5") as file:
+            item = file.create_dataset("v", (5, 6, 7), "<i4", chunks=(2, 4, 3), compression="gzip")
+            item[0 : 2 + number, 0:4, 3:6] = 0
+        array[...] = -7
+        array[0 : 2 if not number else 4, 0:4, 3:6] = 0
+    metadata = told(folder, "HDF5", fill=-7, axes=axes if files == 1 else f"t{axes}")
+    turned = np.stack(arrays).transpose(0, *(1 + axes.index(letter) for letter in "zyx"))
+    same(first(folder, metadata), turned)
+    assert metadata["datasets"][0]["fields"][0]["maximum"] == [0]
+    assert np.unique(first(folder, told(folder, "HDF5"))).tolist() == [0]
+
+
+def test_an_array_that_was_never_written_is_all_fill(folder: Path) -> None:
+    with h5(folder) as file:
+        file.create_dataset("v", (4, 5), "<f4")
+    assert np.isnan(first(folder, told(folder, "HDF5", fill="NaN"))).all()
+
+
 def test_fill_alone_names_the_number_that_is_left_out(folder: Path) -> None:
     values = np.full((8, 8), 65535, "<u2")
     values[2:6, 2:6] = np.arange(16).reshape(4, 4) + 5
