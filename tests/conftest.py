@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import hdf5plugin  # noqa: F401  (before any test loads netCDF4, whose HDF5 its filters would take for theirs)
 import pytest
 
 from tests.swift_server import BIN, Swift, swift_in
