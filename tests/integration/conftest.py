@@ -16,7 +16,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 
 SERVER = Path(__file__).parents[2] / ".venv-db" / "bin" / "secantusd-py"
-HOW = "there is no database: run `make setup`, which makes .venv-db, or set MONGO_URL"
+HOW = "there is no database: run `make .venv-db`, or set MONGO_URL"
+os.environ["RAY_AUTH_MODE"] = "token"  # whichever test module imports Ray first: it looks at this but once
 
 
 class DatabaseServer:

@@ -183,7 +183,7 @@ def test_a_file_that_changed_since_is_sent_anew(api: Api, proxy: Proxy, tmp_path
     assert stored(api, upload.dataset_uuid, "x.tif") == path.read_bytes()
 
 
-def test_a_file_that_changes_meanwhile_is_told(api: Api, tmp_path: Path) -> None:
+def test_a_file_that_changes_meanwhile_is_told(api: Api, proxy: Proxy, tmp_path: Path) -> None:
     path = tmp_path / "x.tif"
     path.write_bytes(os.urandom(30 * MEBIBYTE))
 
@@ -191,7 +191,7 @@ def test_a_file_that_changes_meanwhile_is_told(api: Api, tmp_path: Path) -> None
         if progress.sent_bytes > 10 * MEBIBYTE:
             os.truncate(path, MEBIBYTE)
 
-    with client(api.url, tmp_path) as sender, pytest.raises(SourceChanged, match=r"x\.tif"):
+    with client(proxy.url, tmp_path) as sender, Slow(proxy), pytest.raises(SourceChanged, match=r"x\.tif"):
         sender.upload(path, on_progress=report, **FIELDS)
 
 
@@ -268,13 +268,13 @@ def test_the_asynchronous_client_is_the_same(api: Api, large: Path, tmp_path: Pa
 
 
 class Slow:
-    """Slows a line down to some 30 MiB/s within the block, so that things can happen meanwhile."""
+    """Slows a line down to some 10 MiB/s a connection within the block, so that things can happen meanwhile."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
 
     def __enter__(self) -> None:
-        self._proxy.pause_seconds = 0.002
+        self._proxy.pause_seconds = 0.004
 
     def __exit__(self, *_: object) -> None:
         self._proxy.pause_seconds = 0.0
