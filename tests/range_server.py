@@ -66,10 +66,11 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         web.asked.append((path, self.headers.get("Range", "")))
         page = web.pages.get(path)
+        if page:
+            page.before()
         if page is None or page.status:
             self._refuse(page.status if page else 404, page.headers if page else {})
             return
-        page.before()
         span = self._span(page)
         self._head(page, span)
         self._send(page, page.content[slice(*span)] if span else page.content)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
 from cluster.state import State
 from scray.client import ScrayClient
+from scray.multipart import PART_BYTES
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
-from tests.ray_session import until
+from tests.proxy import Proxy
+from tests.ray_session import kill_driver, until
 from tests.swift_server import KEY, SECRET, Swift
 
 SAMPLE = Path(__file__).parents[2] / "examples" / "data" / "img3d.tif"
@@ -52,3 +56,36 @@ def test_a_result_is_copied_or_it_says_why_not(stack: State, client: ScrayClient
     root = Path(stack.data) / "converted" / second
     here = {f"lab/{second}/{path.relative_to(root)}": path.read_bytes() for path in root.rglob("*") if path.is_file()}
     assert found == {key: content for key, content in here.items() if not key.endswith("/run.json")}
+
+
+def test_a_copy_goes_on_where_a_kill_cut_it_off(
+    stack: State, client: ScrayClient, swift: Swift, profiles: Path, tmp_path: Path
+) -> None:
+    """The driver dies with all its tasks while a file is sent: only the parts that were open are sent again."""
+    store = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(), trusted=True)
+    before, large = profiles.read_text(), tmp_path / "large.bin"
+    large.write_bytes(os.urandom(10 * PART_BYTES + 5))
+    with Proxy(urlsplit(swift.url).port or 0) as line:
+        profiles.write_text(before.replace(swift.url, line.url))
+        line.pause_seconds = 0.005
+        uuid = client.upload(large, sensor="OTHER", name="large", user_email="a@example.org").dataset_uuid
+        until(lambda: len(parts_of(store, uuid)) >= 3, what="three parts", seconds=60)
+        line.stall()
+        kill_driver(stack)
+        line.cut(reset=True)
+        line.pause_seconds = 0.0
+        line.flow()
+        sent, there = line.sent_bytes, len(parts_of(store, uuid))
+        until(lambda: publication(client, uuid).get("state") == "published", what="the copy", seconds=60)
+        profiles.write_text(before)
+        assert line.sent_bytes - sent < large.stat().st_size - there * PART_BYTES + (1 << 20)
+    body = store.get_object(Bucket="results", Key=f"lab/{uuid}/large.bin")["Body"].read()
+    assert body == large.read_bytes()
+    assert parts_of(store, uuid) == [], "nothing is left of the upload that was cut off"
+
+
+def parts_of(store: Any, uuid: str) -> list[Any]:
+    """What has arrived of the file that is under way."""
+    found = store.list_multipart_uploads(Bucket="results", Prefix=f"lab/{uuid}/").get("Uploads", ())
+    wanted = [{"Bucket": "results", "Key": one["Key"], "UploadId": one["UploadId"]} for one in found]
+    return [part for one in wanted for part in store.list_parts(**one).get("Parts", ())]

@@ -209,6 +209,36 @@ def test_what_cannot_be_fetched_says_why(stack: State, client: ScrayClient, web:
         assert job(stack, begun["job_id"])["status"] == "failed"
 
 
+def test_an_import_that_failed_is_gone_on_with(stack: State, client: ScrayClient, web: Web) -> None:
+    """What was fetched stays, and what was said of the source, until it has come; then both are forgotten."""
+    content = os.urandom(3 * RANGE_BYTES)
+    page = web.put("/comes", content)
+    asked = iter(range(2))  # the probe and one range; the others are refused when that one is there
+
+    def refuse() -> None:
+        if next(asked, None) is None:
+            until(lambda: any(marks_of(stack)), what="the first range")
+            page.status = 410
+
+    page.before = refuse
+    uuid = started(stack, "url", {"url": web.url("/comes")}, convert=False)["dataset_uuid"]
+    assert client.wait(uuid, 30)["error_code"] == "source-not-found"
+    assert len(list(marks_of(stack, uuid))) == 1
+    page.before, page.status = lambda: None, 0
+    web.asked.clear()
+    assert client.convert(uuid)["status"] == "sync queued"
+    assert client.wait(uuid, 30)["status"] == "done"
+    assert uploaded(stack, uuid) == {"comes": content}
+    assert len(web.asked) == 2, "the ranges that were missing, and nothing else"
+    assert document(stack, uuid)["source_sealed"] is None
+    until(lambda: not left_over(stack, uuid), what="clearing up")
+
+
+def marks_of(stack: State, uuid: str = "*") -> Iterator[Path]:
+    """The ranges of an import that are there."""
+    return (Path(stack.data) / "upload" / ".importing").glob(f"{uuid}/marks/[0-9]*.json")
+
+
 def test_a_link_is_kept_and_nothing_fetched(stack: State, client: ScrayClient, web: Web) -> None:
     web.asked.clear()
     url = web.url("/mod_visus?dataset=x")
