@@ -27,7 +27,7 @@ demo: .venv .venv-db ## the whole stack on loopback: one real sample of each kin
 test: .venv .venv-db .venv-s3 .venv-tools $(STAMP_TUS) ## everything that `make check` does, then the tests that need a database, Ray or the whole stack
 	@$(MAKE) --no-print-directory check
 	$(QUICK) $(BIN)/pytest -n auto -m slow tests/unit
-	$(QUICK) $(BIN)/pytest -rs tests/integration
+	$(QUICK) $(BIN)/pytest -rs -n 2 --dist loadfile tests/integration
 	$(QUICK) $(BIN)/pytest -rs tests/acceptance tests/chaos
 
 # The long form takes up to two hours and 40 GB of disk; CHAOS=short ten minutes.
