@@ -35,6 +35,7 @@ _DECODABLE = {
 _MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
 _STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
 MAX_SAMPLING = 4
+WALKED_PIXELS = 1 << 27  # walking the codes of more would take longer than a step may be silent
 PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
 
 
@@ -247,7 +248,8 @@ def _check(found: JpegFile, name: str) -> None:
 
 def decode_whole(data: bytes, found: JpegFile, decode: Callable[[bytes], Array], name: str) -> Array:
     """The pixels that `decode` makes; raises TruncatedInput or BadInput where they are not what was once encoded."""
-    if sum(len(coded.pieces) for coded in found.coded) == len(found.scans):
+    known = sum(len(coded.pieces) for coded in found.coded) == len(found.scans)
+    if known and found.width * found.height <= WALKED_PIXELS:
         for coded in found.coded:
             check_codes(data, coded, found.precision, name)
         return decode(data)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from converters import huffman
+from converters import huffman, jpegfile
 from converters.jpegfile import decode_whole, parse_jpeg
 from converters.volume import Array
 from scray.errors import BadInput, ScrayError, TruncatedInput
@@ -169,3 +169,20 @@ def test_any_damage_ends_in_pixels_or_a_clear_error(data: bytes, damage: list[tu
         spoilt[2 + int(place * (len(data) - 2))] = value
     with suppress(ScrayError):
         read(bytes(spoilt), lambda _: NOISE)
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}])
+def test_what_is_too_large_to_be_walked_is_tried(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, decoded = jpeg(NOISE, **options), []
+
+    def counted(data: bytes) -> Array:
+        decoded.append(len(data))
+        return decode(data)
+
+    assert np.array_equal(read(whole, counted), decode(whole))
+    assert len(decoded) == 1
+    monkeypatch.setattr(jpegfile, "WALKED_PIXELS", 45 * 70 - 1)
+    assert np.array_equal(read(whole, counted), decode(whole))
+    assert len(decoded) == 3, "as it is, and with more behind its data"
+    with pytest.raises(ScrayError):
+        read(whole[: len(whole) // 2] + b"\xff\xd9")
