@@ -66,7 +66,10 @@ def checked_addresses(host: str, port: int, allowed: Allowed) -> list[str]:
 
     Nothing is sent to any of them, not even to see whether somebody answers.
     """
-    found = [str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
+    try:
+        found = [str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
+    except UnicodeError as error:  # a label that is empty or too long
+        raise OSError(f"'{host}' is no name of a host.") from error
     if not all(allowed(ip_address(text)) for text in found):
         raise ForbiddenAddress(
             f"'{host}' is not a public address; the operator may list it in SCRAY_ALLOWED_ADDRESSES."

@@ -172,8 +172,9 @@ def test_any_damage_ends_in_pixels_or_a_clear_error(data: bytes, damage: list[tu
 
 
 @pytest.mark.parametrize("options", [{}, {"restart_marker_rows": 1}])
-def test_what_is_too_large_to_be_walked_is_tried(options: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, decoded = jpeg(NOISE, **options), []
+def test_what_is_too_large_to_be_walked_is_tried(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = jpeg(NOISE, **options)
+    decoded: list[int] = []
 
     def counted(data: bytes) -> Array:
         decoded.append(len(data))

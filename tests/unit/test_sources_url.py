@@ -314,6 +314,15 @@ def test_private_addresses_are_refused(web: Web, host: str) -> None:
         assert isinstance(raised.value, ForbiddenAddress)
 
 
+@pytest.mark.parametrize("host", ["a" * 64 + ".example", "a..example"])
+def test_what_is_no_name_of_a_host_cannot_be_reached(host: str) -> None:
+    with pytest.raises((SourceUnreachable, SourceRefused)):
+        source(f"http://{host}/x", Settings()).probe()
+    with pytest.raises(ScrayError):
+        place = {"bucket_name": "lab", "object_key": "x", "anonymous": True, "endpoint_url": f"http://{host}"}
+        open_source("s3", place, Settings()).probe()
+
+
 def test_a_name_that_changes_its_address_leads_nowhere_else(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a name says the second time: what was checked is what is connected to."""
     web.put("/rebound", CONTENT)
