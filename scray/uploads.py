@@ -59,12 +59,6 @@ class Uploads:
         return found
 
     @steady
-    def of_dataset(self, uuid: str, limit: int = 1000) -> list[Document]:
-        """The uploads of a dataset in the order they began."""
-        found = self._uploads.find({"dataset_uuid": uuid}, {"chunks": 0})
-        return list(found.sort([("started_at", ASCENDING), ("_id", ASCENDING)]).limit(limit))
-
-    @steady
     def arriving(self, job_ids: Collection[str]) -> dict[str, Document]:
         """Those of these uploads whose bytes are still coming."""
         asked = {"_id": {"$in": list(job_ids)}, "state": RECEIVING}

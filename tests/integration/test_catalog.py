@@ -160,7 +160,7 @@ def test_runs_are_history(catalog: Catalog) -> None:
 # --- uploads -------------------------------------------------------------------------------------
 
 
-def test_an_upload_from_beginning_to_end(uploads: Uploads, catalog: Catalog) -> None:
+def test_an_upload_from_beginning_to_end(uploads: Uploads, catalog: Catalog, database: Mongo) -> None:
     uploads.open("j", {"dataset_uuid": "u", "path": "x"})
     uploads.open("j", {"dataset_uuid": "u", "path": "x"})
     assert uploads.report("j", 5, 2.5)
@@ -182,7 +182,7 @@ def test_an_upload_from_beginning_to_end(uploads: Uploads, catalog: Catalog) -> 
     assert uploads.get("j")["open"]
     uploads.settle("j")
     assert not uploads.get("j")["open"]
-    assert [one["_id"] for one in uploads.of_dataset("u")] == ["j"]
+    assert [one["_id"] for one in database.uploads.find({"dataset_uuid": "u"})] == ["j"]
     uploads.remove("j")
     with pytest.raises(NotFound, match="Job not found"):
         uploads.get("j")

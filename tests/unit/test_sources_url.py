@@ -318,8 +318,8 @@ def test_private_addresses_are_refused(web: Web, host: str) -> None:
 def test_what_is_no_name_of_a_host_cannot_be_reached(host: str) -> None:
     with pytest.raises((SourceUnreachable, SourceRefused)):
         source(f"http://{host}/x", Settings()).probe()
+    place = {"bucket_name": "lab", "object_key": "x", "anonymous": True, "endpoint_url": f"http://{host}"}
     with pytest.raises(ScrayError):
-        place = {"bucket_name": "lab", "object_key": "x", "anonymous": True, "endpoint_url": f"http://{host}"}
         open_source("s3", place, Settings()).probe()
 
 
