@@ -41,16 +41,21 @@ PANELS = {
 FIRST = {"ndwi": "green", "ngrdi": "green"}  # of other indices the near infrared
 SECOND = {"gndvi": "green", "bndvi": "blue", "cndvi": "cyan", "ndwi": "nir", "ngrdi": "red"}
 INCHES = {"corner": 5.5, "odd": 9.0, "even": 10.5, "disc": 0.3}
+NEAR = 0.05  # of reflectance, between two ways to find the panels
 DISC = [(x, y) for x in np.linspace(-1, 1, 15) for y in np.linspace(-1, 1, 15) if x * x + y * y <= 1]
 
 
-def calculated(root: Path, path: Path, name: str) -> Array:
-    """The field of this name of a shot, float64; the targets of its flight are the files called target…."""
+def calculated(root: Path, path: Path, name: str, said: list[dict[str, Any]]) -> Array:
+    """The field of this name of a shot, float64; the targets of its flight are the files called target….
+
+    `said` is what the result says of its bands: its lines count where they are as near ours as it says they are.
+    """
     bands, model = _picture(path)
     chosen = model.rsplit("_", 1)[-1].upper()
     targets = [p for p in root.rglob("*") if p.name.lower().startswith("target") and p.is_file()]
     if targets:
-        lines = calibrated([_picture(target)[0] for target in targets], chosen)
+        frames = [_picture(target)[0] for target in targets]
+        lines = _agreed(said, calibrated(frames, chosen), float(np.iinfo(frames[0].dtype).max))
         bands = bands[..., : len(BANDS[chosen])] * lines[:, 0] + lines[:, 1]
     values = {band: bands[..., i].astype(np.float64) for i, band in enumerate(BANDS[chosen])}
     if name.startswith("reflectance_"):
@@ -84,6 +89,14 @@ def calibrated(frames: list[Array], chosen: str) -> Array:
         good = np.array([pair for pair in pairs if 0 < pair[0] < 0.975 * full])
         lines.append(np.polyfit(good[:, 0], good[:, 1], 1))
     return np.array(lines)
+
+
+def _agreed(said: list[dict[str, Any]], ours: Array, full: float) -> Array:
+    """The lines of a result, where none is further from ours than NEAR and its own uncertainty; else ours."""
+    theirs = np.array([(line["slope"], line["intercept"]) for line in said])
+    apart = np.abs((theirs - ours) @ [[0, full], [1, 1]]).max(axis=1)
+    allowed = [NEAR + (line["uncertainty"] or 0.0) for line in said]
+    return theirs if (apart <= allowed).all() else ours
 
 
 def panel_numbers(frame: Array) -> Array:

@@ -80,7 +80,7 @@ def _written(tree: Path, plan: Plan) -> Iterator[str]:
             for index, volume in enumerate(plan.volumes(grid)):
                 ours = np.stack([dataset.read(None, step, index) for step in dataset.header.steps()])
                 try:
-                    stored = _independent(Path(plan.root), volume)
+                    stored = _independent(Path(plan.root), volume, plan.source.metadata)
                 except Exception as error:
                     yield f"{UNJUDGED}: {volume.format}: {type(error).__name__}: {error}"
                     continue
@@ -113,10 +113,11 @@ def _arranged(array: Array, volume: Volume) -> Array:
     return array.transpose(order)
 
 
-def _independent(root: Path, volume: Volume) -> Array:
+def _independent(root: Path, volume: Volume, said: dict[str, Any]) -> Array:
     """The array of a volume; files are laid one behind the other, as they were joined."""
     if "picture" in volume.options:
-        pieces = [flights.calculated(root, root / name, volume.name) for name in volume.files]
+        bands = said.get("calibration", {}).get("bands", [])
+        pieces = [flights.calculated(root, root / name, volume.name, bands) for name in volume.files]
     else:
         pieces = [_stored(root / name, volume) for name in volume.files]
     return pieces[0] if len(pieces) == 1 else np.concatenate([piece.ravel() for piece in pieces])
