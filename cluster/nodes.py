@@ -33,6 +33,7 @@ NEAR_SHARE = 0.001
 NODE_LABEL = "ray.io/node-id"  # Ray gives it to every node
 AGAIN_SECONDS = 60.0  # so long a node is left out before it is tried again
 LOOK_SECONDS = 5.0
+SWEPT_SECONDS = 86400.0
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,22 @@ class Beacon:
             return says
         return ""
 
+    def sweep(self) -> None:
+        """Remove what is a day old and nobody waits for: notes, words, unfinished files. Beacons, with an @, stay."""
+        before = time.time() - SWEPT_SECONDS
+        for path in (path for folder in self.folders for path in (Path(folder) / FOLDER).iterdir()):
+            with suppress(FileNotFoundError):
+                if (path.suffix == ".tmp" or "@" not in path.name) and path.stat().st_mtime < before:
+                    path.unlink()
+
     def _word_of(self, task: str) -> Path:
         return Path(self.folders[-1]) / FOLDER / f"word-{task}"
 
 
 @functools.cache
 def _leave_note(beacon: Beacon, node: str) -> None:
-    """Once a process: it also shows that this node may write."""
-    write_atomic(Path(beacon.folders[-1]) / FOLDER / f"{platform.node()}-{node[:8]}", beacon.word.encode())
+    """Once a process: it shows that this node may write. Its name counts: half of it is as good as all of it."""
+    (Path(beacon.folders[-1]) / FOLDER / f"{platform.node()}-{node[:8]}").write_text(beacon.word)
 
 
 Node = Mapping[str, Any]  # one of `ray.nodes()`

@@ -1,5 +1,5 @@
 """Removing what nobody needs any more: staging of datasets that have ended, data that a newer result replaced, logs of
-datasets that were deleted.
+datasets that were deleted, notes of nodes that are gone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from cluster import syncing
+from cluster.nodes import NODES
 from scray.errors import NotFound
 from scray.log import Action, event
 from scray.runlog import forget
@@ -34,6 +35,8 @@ def reap(desk: Desk, in_work: Collection[str]) -> None:
         if folder.name not in in_work and _has_ended(desk, folder.name):
             reap_staging(desk.storage, folder.name)
     syncing.reap(desk)
+    if NODES.beacon:
+        NODES.beacon.sweep()
     reap_logs(desk, "".join(random.choices(HEX_DIGITS, k=2)))
     condition = {UNTIL: {"$lte": desk.queue.now()}, "status": "done"}
     documents, _ = desk.catalog.datasets(condition, limit=AT_ONCE)

@@ -134,11 +134,11 @@ def test_whatever_is_killed_every_dataset_is_converted_once(
         began = time.monotonic()
         sent = convert_all(stack, database, killer, sources, form)
         took = time.monotonic() - began
-        nothing_is_left(database, data)
         rows = {row["uuid"]: row for row in database["visstoredatas"].find({})}
         report = told(form, killer, witness, rows, took)
         with capsys.disabled():
             print(report, flush=True)
+        nothing_is_left(database, data)
         check_exactly_once(sent, rows, witness)
         check_kills(form, killer)
         check_redone(witness)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cluster import flights, nodes
-from cluster.nodes import NEAR, NODE_LABEL, Beacon, Nodes
+from cluster.nodes import NEAR, NODE_LABEL, SWEPT_SECONDS, Beacon, Nodes
 from scray.errors import StorageMissing, Unsealed, WorkerLost
 from scray.retry import Verdict, judge
 from scray.storage import Storage
@@ -35,6 +37,22 @@ def cluster(**resources: dict[str, float]) -> list[dict[str, Any]]:
 def test_a_node_with_the_storage_sees_the_beacon_and_leaves_a_note(storage: Storage) -> None:
     Beacon.light(storage, OWNER).see("f" * 56)
     assert [path.name for path in (storage.converted / ".nodes").glob("*-ffffffff")]
+
+
+def test_what_nodes_that_are_gone_left_is_swept_away_after_a_day(storage: Storage) -> None:
+    beacon = Beacon.light(storage, OWNER)
+    beacon.see("f" * 56)
+    beacon.leave_word("1", "too long")
+    folders = [root / ".nodes" for root in (storage.upload, storage.converted)]
+    for folder in folders:
+        (folder / f".{OWNER}.0123.tmp").touch()
+    before = sorted(path for folder in folders for path in folder.iterdir())
+    beacon.sweep()
+    assert sorted(path for folder in folders for path in folder.iterdir()) == before, "of today"
+    for path in before:
+        os.utime(path, (time.time() - 2 * SWEPT_SECONDS,) * 2)
+    beacon.sweep()
+    assert [path.name for folder in folders for path in folder.iterdir()] == [OWNER, OWNER]
 
 
 @pytest.mark.parametrize("root", ["upload", "converted"])
