@@ -24,7 +24,7 @@ from scray.storage import HEADER, inside, links
 
 PORTION_BYTES = 256 << 20
 PORTION_FILES = 64
-AFTER_DATA = (MANIFEST, HEADER)  # in this order, at the end
+AFTER_DATA = (MANIFEST, HEADER)  # in this order, by one task, at the end
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,19 @@ def look(settings: Settings) -> Target:
 
 
 def _client(settings: Settings) -> Any:
-    return s3_client(profile(settings.publish_profile, settings), settings, trusted=True)
+    return s3_client(profile(settings.publish_profile, settings), settings, trusted=True, summed=True)
 
 
 def rounds(folder: Path) -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """What to send: portions of file names in rounds, each to be finished before the next begins."""
+    """What to send: portions of file names, each in order, in rounds, each to be finished before the next begins."""
     manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
     sizes = {file.path: file.size for file in manifest.outputs}
     headers = sorted(name for name in sizes if Path(name).name == HEADER and name != HEADER)
     data = sorted(sizes.keys() - {*headers, HEADER})
-    rest = [(name,) for name in AFTER_DATA if (folder / name).is_file()]
+    rest = tuple(name for name in AFTER_DATA if (folder / name).is_file())
     second = {name: sizes[path] for target in links(folder).items() for name, path in _under(*target, data)}
     found = [_portions(data, sizes), _portions(sorted(second), second), _portions(headers, sizes)]
-    return tuple(portions for portions in [*found, *((portion,) for portion in rest)] if portions)
+    return tuple(portions for portions in [*found, (rest,)] if any(portions))
 
 
 def _under(link: str, target: str, names: list[str]) -> Iterator[tuple[str, str]]:

@@ -73,8 +73,11 @@ def profile(name: str, settings: Settings) -> Keys:
     )
 
 
-def s3_client(keys: Keys, settings: Settings, *, trusted: bool = False) -> Any:
-    """A boto3 client; it tries nothing twice, the retries are ours. `trusted`: the operator chose where it asks."""
+def s3_client(keys: Keys, settings: Settings, *, trusted: bool = False, summed: bool = False) -> Any:
+    """A boto3 client; it tries nothing twice, the retries are ours. `trusted`: the operator chose where it asks.
+
+    `summed`: every body is sent with its MD5, which is signed; a second checksum for the signature is left out.
+    """
     endpoint = keys.endpoint_url or settings.s3_endpoint or None
     options: dict[str, Any] = {
         "connect_timeout": CONNECT_SECONDS,
@@ -84,7 +87,7 @@ def s3_client(keys: Keys, settings: Settings, *, trusted: bool = False) -> Any:
         "max_pool_connections": CONNECTIONS,
         "ignore_configured_endpoint_urls": True,
         "request_checksum_calculation": "when_required",
-        "s3": {"addressing_style": "path" if endpoint else "auto"},
+        "s3": {"addressing_style": "path" if endpoint else "auto", "payload_signing_enabled": not summed},
     }
     if not keys.access_key_id:
         options["signature_version"] = UNSIGNED
