@@ -35,6 +35,7 @@ main()
 """
 DEATHS_OF_A_TASK = 2  # a third would be poison, and rightly so
 TASK = re.compile(r"ray::([0-9a-f]{8}:\S+)")  # how Ray shows a worker that has a task of a dataset in hand
+AT_POINT = "driver at a crash point"
 DATABASE_PAUSE_SECONDS = 62.0  # the stack gives up on what falls over five times in five minutes
 
 
@@ -47,6 +48,12 @@ class Orders:
     databases: int
     nodes: int
     points: tuple[str, ...] = POINTS
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of each kind, as `Killer.killed` names them."""
+        counts = {"worker": self.workers, "driver": self.drivers, "database": self.databases, "node": self.nodes}
+        return {kind: count for kind, count in {**counts, AT_POINT: len(self.points)}.items() if count}
 
 
 @dataclass
@@ -64,6 +71,18 @@ class Killer:
     def note(self, kind: str, victim: str) -> None:
         self.killed[kind] += 1
         self.victims.append(f"{kind}: {victim}")
+
+    def share(self, orders: Orders) -> float:
+        """How much is done of the kind that is done least."""
+        return min(self.killed[kind] / count for kind, count in orders.counts.items())
+
+    def may_strike(self, orders: Orders) -> bool:
+        """Whether anything would die now if it were at work."""
+        left = [kind for kind, count in orders.counts.items() if self.killed[kind] < count]
+        return left != ["database"] or self.database_may_die()
+
+    def database_may_die(self) -> bool:
+        return time.monotonic() > self.database_died + DATABASE_PAUSE_SECONDS
 
     # --- who works ---
 
@@ -97,7 +116,7 @@ class Killer:
         return False
 
     def strike_database(self) -> bool:
-        if time.monotonic() < self.database_died + DATABASE_PAUSE_SECONDS:
+        if not self.database_may_die():
             return False
         working = self.catalog.datasets({"status": {"$in": ["converting", "unzipping"]}}, limit=1)[1]
         state = read_state(Places(Path(self.stack.data)))
@@ -136,16 +155,16 @@ class Killer:
         """Whether somebody has died there."""
         if (self.faults / point).exists():
             return False
-        self.note("driver at a crash point", point)
+        self.note(AT_POINT, point)
         return True
 
     def perform(self, orders: Orders, seconds: float, idle: Any) -> None:
         """Carry out all orders in random order, as soon as there is a victim; ends early when `idle()` says so."""
         kinds = {
-            "worker": (orders.workers, self.strike_worker),
-            "driver": (orders.drivers, self.strike_driver),
-            "database": (orders.databases, self.strike_database),
-            "node": (orders.nodes, self.strike_node),
+            "worker": self.strike_worker,
+            "driver": self.strike_driver,
+            "database": self.strike_database,
+            "node": self.strike_node,
         }
         points = list(orders.points)
         self.random.shuffle(points)
@@ -153,7 +172,7 @@ class Killer:
             self.arm(points[0])
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            left = [kind for kind, (count, _) in kinds.items() if self.killed[kind] < count]
+            left = [kind for kind in kinds if self.killed[kind] < orders.counts.get(kind, 0)]
             if not (left or points) or idle():
                 return
             if points and self.struck(points[0]):
@@ -162,7 +181,7 @@ class Killer:
                     self.arm(points[0])
             if left:
                 with suppress(psutil.Error, OSError):
-                    kinds[self.random.choice(left)][1]()
+                    kinds[self.random.choice(left)]()
             time.sleep(self.random.uniform(0.05, 0.3))
 
 

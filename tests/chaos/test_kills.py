@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -37,6 +37,8 @@ from tests.trees import tree_digests
 GIB, MIB = 1 << 30, 1 << 20
 LEASE_SECONDS = 6
 REDONE = 0.05  # of all bricks, at most
+AHEAD = 4  # so many datasets are sent before anything has died
+Idle = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,20 @@ def database_of(stack: State) -> Iterator[Database[dict[str, Any]]]:
         yield database
 
 
-def send_all(client: ScrayClient, sources: list[Source]) -> list[Sent]:
-    """Each goes from this disk as it has arrived."""
-    sent = []
+def send_all(client: ScrayClient, sources: list[Source], killer: Killer, form: Form, idle: Idle) -> list[Sent]:
+    """As fast as the killing gets on, so that there is work for all of it. Each goes from this disk as it arrived."""
+    sent: list[Sent] = []
+
+    def wanted() -> bool:
+        if len(sent) < AHEAD:
+            return True
+        due = AHEAD + killer.share(form.orders) * (len(sources) - AHEAD)
+        return killer.may_strike(form.orders) and (len(sent) < due or idle())
+
     for source in sources:
-        form: dict[str, Any] = {"sensor": source.sensor, "name": source.path.stem, "user_email": "chaos@example.org"}
-        sent.append(Sent(client.upload(source.path, **form, parameters=source.parameters).dataset_uuid, source))
+        until(wanted, form.seconds, "the death of those who were to die")
+        fields: dict[str, Any] = {"sensor": source.sensor, "name": source.path.stem, "user_email": "chaos@example.org"}
+        sent.append(Sent(client.upload(source.path, **fields, parameters=source.parameters).dataset_uuid, source))
         source.path.unlink()
     return sent
 
@@ -158,15 +168,16 @@ def convert_all(
 ) -> list[Sent]:
     """Send everything, kill meanwhile, wait until every dataset has ended."""
     with ScrayClient(stack.api) as client, ThreadPoolExecutor(1) as pool:
-        killer.database_died = time.monotonic()  # uploads come first
         all_sent = threading.Event()
 
+        def idle() -> bool:
+            return not unfinished(database)
+
         def over() -> bool:
-            return all_sent.is_set() and not unfinished(database)
+            return all_sent.is_set() and idle()
 
         killing = pool.submit(killer.perform, form.orders, form.seconds, over)
-        sent = send_all(client, sources)
-        killer.database_died = float("-inf")
+        sent = send_all(client, sources, killer, form, idle)
         all_sent.set()
         until(over, form.seconds + 120, "the end of every dataset")
         killing.result(60)
@@ -215,14 +226,7 @@ def check_exactly_once(sent: list[Sent], rows: dict[str, Any], witness: Witness)
 
 
 def check_kills(form: Form, killer: Killer) -> None:
-    orders = form.orders
-    wanted = {
-        "worker": orders.workers,
-        "driver": orders.drivers,
-        "database": orders.databases,
-        "node": orders.nodes,
-        "driver at a crash point": len(orders.points),
-    }
+    wanted = form.orders.counts
     missing = {kind: count - killer.killed[kind] for kind, count in wanted.items() if killer.killed[kind] < count}
     assert missing == {}, "kills that found no victim at work before everything was converted"
 
