@@ -67,9 +67,17 @@ class Sent:
     source: Source
 
 
-@pytest.fixture(scope="module")
-def form() -> Form:
-    return FORMS[os.environ.get("CHAOS") or "minute"]
+def numbered(form: Form) -> str:
+    """What a form kills, for the name of its test."""
+    orders = form.orders
+    drivers = orders.drivers + len(orders.points)
+    return f"{orders.workers}-workers-{drivers}-drivers-{orders.databases}-databases-{orders.nodes}-nodes"
+
+
+@pytest.fixture(scope="module", params=[FORMS[os.environ.get("CHAOS") or "minute"]], ids=numbered)
+def form(request: pytest.FixtureRequest) -> Form:
+    found: Form = request.param
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ SECONDS = 540.0
 pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[WORKERS + 1], ids="{}-nodes".format)
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
     if reason := impossible():
         pytest.skip(reason)
