@@ -76,6 +76,10 @@ class Killer:
         """How much is done of the kind that is done least."""
         return min(self.killed[kind] / count for kind, count in orders.counts.items())
 
+    def ahead(self, kind: str, orders: Orders) -> bool:
+        """Whether more of a kind died than of the workers, whose deaths the others are spread over."""
+        return self.killed[kind] / orders.counts[kind] > self.killed["worker"] / orders.counts["worker"]
+
     def may_strike(self, orders: Orders) -> bool:
         """Whether anything would die now if it were at work."""
         left = [kind for kind, count in orders.counts.items() if self.killed[kind] < count]
@@ -173,15 +177,16 @@ class Killer:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             left = [kind for kind in kinds if self.killed[kind] < orders.counts.get(kind, 0)]
+            turn = [kind for kind in left if not self.ahead(kind, orders)] or left
             if not (left or points) or idle():
                 return
             if points and self.struck(points[0]):
                 points.pop(0)
                 if points:
                     self.arm(points[0])
-            if left:
+            if turn:
                 with suppress(psutil.Error, OSError):
-                    kinds[self.random.choice(left)]()
+                    kinds[self.random.choice(turn)]()
             time.sleep(self.random.uniform(0.05, 0.3))
 
 

@@ -176,18 +176,21 @@ def convert_all(
 ) -> list[Sent]:
     """Send everything, kill meanwhile, wait until every dataset has ended."""
     with ScrayClient(stack.api) as client, ThreadPoolExecutor(1) as pool:
-        all_sent = threading.Event()
+        all_sent, ended = threading.Event(), threading.Event()
 
         def idle() -> bool:
             return not unfinished(database)
 
         def over() -> bool:
-            return all_sent.is_set() and idle()
+            return ended.is_set() or (all_sent.is_set() and idle())
 
         killing = pool.submit(killer.perform, form.orders, form.seconds, over)
-        sent = send_all(client, sources, killer, form, idle)
-        all_sent.set()
-        until(over, form.seconds + 120, "the end of every dataset")
+        try:
+            sent = send_all(client, sources, killer, form, idle)
+            all_sent.set()
+            until(over, form.seconds + 120, "the end of every dataset")
+        finally:
+            ended.set()
         killing.result(60)
     return sent
 
