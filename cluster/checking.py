@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from cluster.flights import call, cluster_cpus, run_all
+from cluster.flights import call, run_all, two_a_cpu
 from cluster.tasks import hash_task
 from scray.errors import ChunkDamaged, ScrayError, SourceChanged
 from scray.log import Action
@@ -75,7 +75,7 @@ def _hash(work: Conversion, root: Path, name: str, spans: tuple[Span, ...]) -> d
         (number, partial(hash_task.remote, str(root), [(name, span) for span in group]))
         for number, group in enumerate(groups)
     )
-    for number, digests in run_all(calls, 2 * cluster_cpus(), work.check):
+    for number, digests in run_all(calls, two_a_cpu, work.check):
         found.update(zip(groups[number], digests, strict=True))
         work.meter.add(sum(span.size for span in groups[number]), name)
     return found

@@ -29,17 +29,21 @@ class RayExecutor:
         on_death: Died = say_died,
     ) -> None:
         self.label = label
-        self.cpus = cpus or cluster_cpus()
-        self.most = TASKS_PER_CPU * self.cpus  # that all datasets together should have under way
+        self._cpus = cpus
         self.patience = Patience(self.cpus, patience_seconds)
         self.memory_bytes = largest_node_bytes()
         self.flights = Flights[str](on_death)
         SHARING.join(self.flights)
 
     @property
+    def cpus(self) -> int:
+        """As of now: nodes come and go."""
+        return self._cpus or cluster_cpus()
+
+    @property
     def window(self) -> int:
-        """As of now: other datasets come and go."""
-        return SHARING.window(self.flights, self.most)
+        """As of now: other datasets come and go, too."""
+        return SHARING.window(self.flights, TASKS_PER_CPU * self.cpus)
 
     def submit(self, staging: Path, task: Task) -> None:
         """Hand one task to Ray. NeverFits when no node is as large as the memory it declares."""
@@ -57,12 +61,13 @@ class RayExecutor:
         ended = self.flights.wait()
         for name, _ in ended:
             self.patience.end(name, time.monotonic())
-        self._hurry()
+        self._hurry(self.cpus)
         return ended
 
-    def _hurry(self) -> None:
+    def _hurry(self, cpus: int) -> None:
         """Where CPUs have nothing else to do, run what takes too long a second time."""
-        idle = self.cpus - len(self.flights.under_way)
+        self.patience.resize(cpus, time.monotonic())
+        idle = cpus - len(self.flights.under_way)
         if idle <= 0:
             return
         now = time.monotonic()

@@ -192,9 +192,11 @@ def cause(error: exceptions.RayTaskError) -> BaseException:
     return inner if isinstance(inner, BaseException) else ScrayError(str(error))
 
 
-def run_all(calls: Iterable[tuple[Key, Start]], window: int, stop: Callable[[], None]) -> Iterator[tuple[Key, Any]]:
-    """Make all calls, at most `window` at a time, fewer beside others; yields results as they come, raises the first
-    error.
+def run_all(
+    calls: Iterable[tuple[Key, Start]], window: int | Callable[[], int], stop: Callable[[], None]
+) -> Iterator[tuple[Key, Any]]:
+    """Make all calls, at most `window` (as of now) at a time, fewer beside others; yields results as they come, raises
+    the first error.
 
     `stop` is asked twice a second and raises to give up; what is under way is cancelled then.
     """
@@ -202,7 +204,8 @@ def run_all(calls: Iterable[tuple[Key, Start]], window: int, stop: Callable[[], 
     SHARING.join(flights)
     try:
         while True:
-            for key, start in _next(waiting, SHARING.window(flights, window) - flights.open):
+            most = window() if callable(window) else window
+            for key, start in _next(waiting, SHARING.window(flights, most) - flights.open):
                 flights.launch(key, start)
             if not flights.open:
                 return
@@ -233,7 +236,13 @@ def cluster_resource(name: str) -> float:
 
 
 def cluster_cpus() -> int:
-    return max(1, int(cluster_resource("CPU")))
+    """How many CPUs the usable nodes have together, as of now; at least one."""
+    return max(1, int(sum(node["Resources"].get("CPU", 0) for node in NODES.usable())))
+
+
+def two_a_cpu() -> int:
+    """As of now: one task runs, and the next one is there when it ends."""
+    return 2 * cluster_cpus()
 
 
 def largest_node_bytes() -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from cluster.flights import cluster_cpus, run_all
+from cluster.flights import cluster_cpus, run_all, two_a_cpu
 from cluster.tasks import Portion, hash_task
 from scray.manifest import FileDigest
 from scray.spans import CHUNK_BYTES, Span, chunk_spans
@@ -22,15 +22,14 @@ def digest_inputs(
 ) -> tuple[FileDigest, ...]:
     """Digest every file once. `on_bytes` hears how many more are done; `stop` may raise to give up."""
     sizes = {name: inside(root, Path(name)).stat().st_size for name in files}
-    cpus = cluster_cpus()
-    limit = min(PORTION_BYTES, max(CHUNK_BYTES, sum(sizes.values()) // (cpus * PORTIONS_PER_CPU)))
+    limit = min(PORTION_BYTES, max(CHUNK_BYTES, sum(sizes.values()) // (cluster_cpus() * PORTIONS_PER_CPU)))
     found: dict[tuple[str, Span], str] = {}
     portions = list(_portions(sizes, limit))
     calls = (
         (number, partial(hash_task.options(name=f"{label}:hash-{number}").remote, str(root), portion))
         for number, portion in enumerate(portions)
     )
-    for number, digests in run_all(calls, 2 * cpus, stop):
+    for number, digests in run_all(calls, two_a_cpu, stop):
         found.update(zip(portions[number], digests, strict=True))
         on_bytes(sum(span.size for _, span in portions[number]))
     return tuple(_digest(name, size, found) for name, size in sizes.items())

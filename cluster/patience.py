@@ -38,6 +38,11 @@ class Patience:
         self._waiting[task.id] = None
         self._move_up(now)
 
+    def resize(self, cpus: int, now: float) -> None:
+        """So many workers there are by now."""
+        self.cpus = cpus
+        self._move_up(now)
+
     def end(self, name: str, now: float) -> None:
         """A task has ended, well or not."""
         task = self._tasks.pop(name)

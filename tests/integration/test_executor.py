@@ -111,6 +111,52 @@ def test_no_more_than_a_window_is_under_way(source: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("ray")
+def test_nodes_that_join_and_leave_while_a_dataset_runs_are_used(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cluster import flights, nodes
+    from cluster.executor import TASKS_PER_CPU, RayExecutor
+
+    living = [{"NodeID": "a", "Alive": True, "Resources": {"CPU": 1.0, "memory": float(1 << 40)}}]
+    monkeypatch.setattr(nodes, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(flights, "NODES", nodes.Nodes(lambda: living))
+    executor, seen = RayExecutor(), list[int]()
+
+    def on_mark(_: Mark) -> None:
+        seen.append(len(executor.flights.under_way))
+        if len(seen) == 10:
+            living.append({**living[0], "NodeID": "b"})
+        if len(seen) == 40:
+            living.pop()
+
+    execute(stage(source, tmp_path), executor, on_mark=on_mark)
+    assert max(seen[:10]) < TASKS_PER_CPU
+    assert TASKS_PER_CPU < max(seen) < 2 * TASKS_PER_CPU
+    assert max(seen[46:]) < TASKS_PER_CPU
+
+
+def test_calls_that_wait_go_out_as_soon_as_there_is_room_for_more(ray: Any) -> None:
+    from cluster.flights import run_all
+
+    drawn, most = list[int](), 1
+
+    def calls() -> Iterator[tuple[int, Any]]:
+        for number in range(8):
+            drawn.append(number)
+            yield number, partial(ray.put, number)
+
+    def window() -> int:
+        return most
+
+    after = []
+    for number, found in run_all(calls(), window, lambda: None):
+        assert found == number
+        after.append(len(drawn))
+        most = 4
+    assert after == [1, 5, 5, 5, 5, 8, 8, 8]
+
+
+@pytest.mark.usefixtures("ray")
 def test_workers_that_are_killed_cost_only_time(source: Path, tmp_path: Path, expected: dict[str, bytes]) -> None:
     from cluster.executor import RayExecutor
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from cluster import flights, nodes
+from cluster.executor import TASKS_PER_CPU, RayExecutor
 from cluster.nodes import NEAR, NODE_LABEL, SWEPT_SECONDS, Beacon, Nodes
 from scray.errors import StorageMissing, Unsealed, WorkerLost
 from scray.retry import Verdict, judge
@@ -113,3 +114,21 @@ def test_while_no_node_takes_tasks_nothing_is_said_to_be_too_large(monkeypatch: 
         flights.largest_node_bytes()
     monkeypatch.setattr(flights, "NODES", Nodes(lambda: cluster(a={"memory": 9.0}, b={"CPU": 1.0, "memory": 7.0})))
     assert flights.largest_node_bytes() == 7
+
+
+def test_the_window_of_a_dataset_in_work_follows_the_usable_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    living = cluster(a={"CPU": 4.0})
+    found = Nodes(lambda: living)
+    monkeypatch.setattr(flights, "NODES", found)
+    monkeypatch.setattr(nodes, "LOOK_SECONDS", -1.0)
+    executor = RayExecutor()
+    try:
+        assert executor.window == 4 * TASKS_PER_CPU
+        living += cluster(b={"CPU": 8.0}, head={})
+        assert executor.window == 12 * TASKS_PER_CPU
+        found.leave_out("a", "No storage.")
+        assert (executor.window, flights.two_a_cpu()) == (8 * TASKS_PER_CPU, 16)
+        living.clear()
+        assert executor.window == TASKS_PER_CPU, "one that joins gets work at once"
+    finally:
+        executor.close()

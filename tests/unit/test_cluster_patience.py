@@ -35,6 +35,17 @@ def test_nothing_short_is_a_straggler() -> None:
     assert list(patience.limits()) == [(LEAST_SECONDS, "d")]
 
 
+def test_what_waited_counts_from_when_there_were_workers_for_it() -> None:
+    patience = taught(60.0)
+    for name in ("first", "second"):
+        patience.submit(task(name), 1000)
+    assert [name for _, name in patience.limits()] == ["first"]
+    patience.resize(2, 1500)
+    assert list(patience.limits()) == [(1000 + TIMES * 60, "first"), (1500 + TIMES * 60, "second")]
+    patience.resize(1, 1600)
+    assert [name for _, name in patience.limits()] == ["first", "second"], "they run"
+
+
 def test_before_there_is_a_measure_bytes_count() -> None:
     patience = taught(0.1, cpus=2)
     patience.submit(task("d", 100 * SLOW_RATE, "merge"), 0)
