@@ -21,7 +21,6 @@ from api.room import check_quota, check_size
 from scray.errors import (
     Cancelled,
     DiskFull,
-    EmptyInput,
     InvalidField,
     LeaseLost,
     ScrayError,
@@ -84,8 +83,7 @@ class Arrival:
         Raises what refuses the file; `abandon` is then still to be called.
         """
         enrolment = self._enrol(UploadFields.read(self.fields))
-        if not self.size:
-            raise EmptyInput(f"The file '{enrolment.path}' is empty; nothing was stored.")
+        enrolment.fields.check_content(self.size)
         self._flush()
         if not self._backend.uploads.place(self.job_id, FileDigest(enrolment.path, self.size, self._digests.hex())):
             raise self._loss()

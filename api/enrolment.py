@@ -48,7 +48,6 @@ def enrol(
     """
     path = str(fields.path(filename))
     existing = _existing(backend, fields)
-    waits = fields.dataset_identifier is not None and not fields.alone
     target = existing.uuid if existing else read_uuid(fields.dataset_identifier or "") or str(uuid.uuid4())
     backend.uploads.open(
         job_id,
@@ -58,7 +57,7 @@ def enrol(
             "filename": filename[:1024],
             "path": path,
             "expected_bytes": expected_bytes,
-            "settle_seconds": backend.settings.settle_seconds if waits else 0.0,
+            "settle_seconds": backend.settings.settle_seconds if fields.joins else 0.0,
             **(session or {}),
         },
         lasting=session is not None,

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from fastapi.exceptions import RequestValidationError
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from scray.errors import BadParameter, InvalidField
+from scray.errors import BadParameter, EmptyInput, InvalidField
 from scray.parameters import check
 from scray.sensors import ALIASES, SENSORS, read_sensor
 from scray.storage import safe_name, safe_relative
@@ -138,6 +138,16 @@ class UploadFields(BaseModel):
     @property
     def _folder_is_place(self) -> bool:
         return self.dataset_identifier is not None and self.relative_path is None
+
+    @property
+    def joins(self) -> bool:
+        """Whether the file is one of several of its dataset."""
+        return self.dataset_identifier is not None and not self.alone
+
+    def check_content(self, size_bytes: int) -> None:
+        """Raises EmptyInput for a file of no bytes, unless it is one of several: folders hold such files."""
+        if not size_bytes and not self.joins:
+            raise EmptyInput("The file is empty; nothing was stored.")
 
     def path(self, filename: str) -> PurePosixPath:
         """Where in the dataset the file lies, made of safe names. Raises UnsafePath.

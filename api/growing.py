@@ -71,7 +71,7 @@ class Growth:
         known = self.record["expected_bytes"]
         if total_bytes is None or total_bytes == known:
             return
-        if known is not None or total_bytes < max(offset, 1):
+        if known is not None or total_bytes < max(offset, 0 if self.record.get("may_be_empty") else 1):
             raise BadRequest(f"The upload cannot have {total_bytes} bytes: {known or offset} are known.")
         check_room(total_bytes - offset, self._backend)
         check_quota(self.record["user"], total_bytes, self._backend, self.record["_id"])

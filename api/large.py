@@ -248,7 +248,7 @@ def session_status(upload_id: str, backend: BackendOf) -> SessionStatus:
         uploaded_chunks=received,
         total_chunks=total,
         is_complete=len(received) == total,
-        progress_percentage=round(100 * len(received) / total, 2),
+        progress_percentage=round(100 * len(received) / total, 2) if total else 100.0,
         job_id=upload_id,
         dataset_uuid=record["dataset_uuid"],
     )

@@ -54,7 +54,7 @@ class NewSession(UploadFields):
     """What is said of a file before it is sent in chunks. Sizes in bytes; `file_hash` is its SHA-256 in hex."""
 
     filename: Annotated[str, Field(min_length=1, max_length=1024)]
-    file_size: Annotated[int, Field(gt=0)]
+    file_size: Annotated[int, Field(ge=0)]
     file_hash: Annotated[str, AfterValidator(read_hash)] | None = None
     chunk_size: Annotated[int, Field(ge=LEAST_CHUNK_BYTES, le=1 << 40)] = CHUNK_BYTES
 
@@ -73,6 +73,7 @@ def begin(backend: Backend, asked: NewSession, key: str = "") -> Document:
     upload_id = new_id("large_upload")
     if (found := earlier(backend, key, upload_id)) is not None:
         return found
+    asked.check_content(asked.file_size)
     check_room(asked.file_size, backend)
     if asked.total_chunks > MOST_CHUNKS:
         raise InvalidField(f"That would be {asked.total_chunks} chunks; take larger ones.")

@@ -115,7 +115,7 @@ async def create(request: Request, backend: BackendOf) -> Response:
         return _created(record, BackgroundTask(asyncio.wait, {joining}))
     length = None if _is_deferred(request) else _number(request, "upload-length")
     record = await run_in_threadpool(_begin, backend, metadata, length, concat)
-    if request.headers.get("content-type") == BODY_TYPE:
+    if request.headers.get("content-type") == BODY_TYPE or length == 0:
         record = await _grow(request, backend, record["_id"], 0)
     return _created(record)
 
@@ -194,14 +194,14 @@ def _begin(
     if there are any, which count in their user's quota already. A `length` of None is told later.
     """
     check_room(length or 0, backend)
-    if length == 0:
-        raise EmptyInput("The file is empty; nothing was stored.")
     upload_id, partial = new_id("tus_upload"), concat == "partial"
     session = backend.sessions.begun(BY_OFFSET, {
         "partial": partial, "full": False, "concat": concat, "tus_metadata": metadata.get("", ""),
         "parts": [[part["_id"], part["expected_bytes"]] for part in parts],
     })  # fmt: skip
     if partial:
+        if length == 0:
+            raise EmptyInput("A partial upload of no bytes adds nothing; leave it out.")
         user = _user_of_part(backend, metadata, length or 0)
         backend.part(upload_id).touch(exist_ok=False)
         nowhere = {"dataset_uuid": "", "user": user, "filename": "", "path": "", "settle_seconds": 0.0}
@@ -210,6 +210,9 @@ def _begin(
         form, filename = UploadFields.read(metadata), metadata.get("filename") or metadata.get("name", "")
         if not filename:
             raise InvalidField("Upload-Metadata needs the key 'filename'.")
+        if length is not None:
+            form.check_content(length)
+        session["may_be_empty"] = form.joins
         counted = sum(part["expected_bytes"] for part in parts if part["user"] == form.user_email)
         enrol_session(backend, upload_id, form, filename, length, session, counted)
     return backend.sessions.get(upload_id, BY_OFFSET)

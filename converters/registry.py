@@ -103,7 +103,8 @@ def open_volume(root: Path, volume: Volume) -> Reader:
 def _check_names(kinds: Mapping[str, str], wanted: tuple[str, ...], suffixes: frozenset[str], sensor: str) -> None:
     """A file that by its name should be data but is not must not silently be left out of a stack."""
     if set(kinds.values()) == {"empty"}:
-        raise EmptyInput(f"{next(iter(kinds))} is empty.")
+        first, many = next(iter(kinds)), len(kinds)
+        raise EmptyInput(f"{first} is empty." if many == 1 else f"All {many} files are empty, like {first}.")
     if not set(wanted) & set(kinds.values()):
         return
     for name, kind in kinds.items():

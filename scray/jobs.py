@@ -74,7 +74,8 @@ def _bytes(dataset: Dataset, upload: Mapping[str, Any] | None) -> tuple[int, int
     if upload is None:
         return dataset.total_size_bytes, dataset.total_size_bytes
     done = int(upload["received_bytes"])
-    return done, max(done, int(upload.get("size_bytes") or upload.get("expected_bytes") or 0))
+    known = upload.get("size_bytes")
+    return done, max(done, int((upload.get("expected_bytes") or 0) if known is None else known))
 
 
 def _percent(dataset: Dataset, status: str, done: int, total: int) -> float:

@@ -18,7 +18,7 @@ from scray.client.progress import Meter, Report
 from scray.client.repeat import persist
 from scray.client.sending import Manner, Sending, Upload
 from scray.client.wire import Wire, segment
-from scray.errors import Conflict, TimedOut, Unreachable
+from scray.errors import Conflict, EmptyInput, TimedOut, Unreachable
 from scray.status import ENDS, read_status
 
 POLL_SECONDS = 0.5
@@ -75,15 +75,18 @@ class AsyncScrayClient:
     ) -> Upload:
         """Send a file, a folder, or several of both as one dataset; paths below a folder are kept.
 
-        Of a folder, hidden and empty files are left out. `fields` are further form fields (tags, folder, convert, …).
+        Of a folder, hidden files are left out. `fields` are further form fields (tags, folder, convert, …).
         The same call after a crash, of this process or the service, goes on where it was: what has been acknowledged is
-        not sent again, unless `resume` is false. Raises EmptyInput when there is no file, SourceChanged when a file
+        not sent again, unless `resume` is false. Raises EmptyInput when there is no file, or are
+        empty ones only, SourceChanged when a file
         changes meanwhile, Conflict when another process is sending the same.
         """
         form: dict[str, Any] = {**fields, "user_email": user_email, "dataset_name": name, "sensor": sensor}
         if parameters:
             form["conversion_parameters"] = json.dumps(dict(parameters))
         files = await asyncio.to_thread(find_files, paths)
+        if not (any(file.size_bytes for file in files) or fields.get("dataset_identifier")):
+            raise EmptyInput(f"There are empty files only, like {files[0].path}.")
         meter = Meter({file.relative: file.size_bytes for file in files}, on_progress)
         several = [paths] if isinstance(paths, Path) else paths
         path = diary_path(self._wire.base_url, form, several, self._state_folder)

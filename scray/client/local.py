@@ -84,7 +84,7 @@ class Watched:
 
 def find_files(paths: Path | Sequence[Path]) -> list[LocalFile]:
     """The files to send: one file, all of a folder by their paths below it, or several of both, where folders keep
-    their names. Of folders, hidden and empty files are left out. Raises EmptyInput, InvalidField.
+    their names. Of folders, hidden files are left out. Raises EmptyInput, InvalidField.
     """
     several = [paths] if isinstance(paths, Path) else list(paths)
     found = [_look(path, name) for path, name in _named(several)]
@@ -105,7 +105,7 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 def files_below(folder: Path) -> list[Path]:
     """The files of a folder that are worth sending, in the order of their paths."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size)
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 

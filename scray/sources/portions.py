@@ -73,6 +73,8 @@ def check_listing(listing: Listing) -> None:
     """Raises EmptyInput, and BadInput where two files, or a file and a folder, have one name."""
     if not listing.files:
         raise EmptyInput("There is nothing to import: " + (" ".join(listing.notes) or "no file was found."))
+    if not any(file.size is None or file.size for file in listing.files):
+        raise EmptyInput(f"There is nothing to import but empty files, like '{listing.files[0].path}'.")
     paths = [PurePosixPath(file.path) for file in listing.files]
     folders = {str(folder) for path in paths for folder in path.parents}
     seen: set[str] = set()

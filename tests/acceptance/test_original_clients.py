@@ -39,12 +39,13 @@ def bucket(swift: Swift) -> dict[str, str]:
 
 
 def tree(folder: Path) -> set[str]:
-    """A stack of pages in nested folders, with names that need care in a form."""
+    """A stack of pages in nested folders, with names that need care in a form; and a file of nothing."""
     names = {"a/0.tif", "a/b c/1.tif", "Übung (2).tif"}
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(PICTURE.read_bytes())
-    return names
+    (folder / "a/done").touch()
+    return {*names, "a/done"}
 
 
 def test_everything_they_send_completes(stack: State, original: Original, swift: Swift, tmp_path: Path) -> None:

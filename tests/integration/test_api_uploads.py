@@ -197,14 +197,29 @@ def test_a_json_body_is_refused(api: Api) -> None:
     assert (reply.status_code, reply.json()["code"]) == (422, "invalid-field")
 
 
-def test_an_empty_file_is_refused_and_queues_nothing(api: Api) -> None:
+@pytest.mark.parametrize("alone", ["true", ""])
+def test_an_empty_file_alone_is_refused_and_queues_nothing(api: Api, alone: str) -> None:
     uuid = str(uuid4())
-    reply = api.send(b"", "empty.tif", dataset_identifier=uuid)
+    more = {"dataset_identifier": uuid, "alone": alone} if alone else {}
+    reply = api.send(b"", "empty.tif", **more)
     assert (reply.status_code, reply.json()["code"]) == (422, "empty-input")
+    row = api.rows()[-1]
+    assert (row["status"], row["error_code"], of(api, row["uuid"])) == ("upload error", "empty-input", {})
+    api.accepted(b"1", "full.tif", dataset_identifier=row["uuid"], add_to_existing="true")
+    assert (api.row(row["uuid"])["status"], api.row(row["uuid"])["error_code"]) == ("conversion queued", "")
+
+
+def test_an_empty_file_of_a_directory_is_stored_as_it_is(api: Api) -> None:
+    uuid = str(uuid4())
+    first = api.accepted(b"", "__init__.py", dataset_identifier=uuid)
+    assert api.http.get(f"/api/upload/status/{first['job_id']}").json()["bytes_total"] == 0
+    api.accepted(b"1", "a.tif", dataset_identifier=uuid, add_to_existing="true")
+    api.accepted(b"", "done", dataset_identifier=uuid, add_to_existing="true", folder="sub")
+    api.accepted(b"", "done", dataset_identifier=uuid, add_to_existing="true", relative_path="deep/done")
+    assert of(api, uuid) == {"__init__.py": b"", "a.tif": b"1", "sub/done": b"", "deep/done": b""}
     row = api.row(uuid)
-    assert (row["status"], row["error_code"], of(api, uuid)) == ("upload error", "empty-input", {})
-    api.accepted(b"1", "full.tif", dataset_identifier=uuid, add_to_existing="true")
-    assert (api.row(uuid)["status"], api.row(uuid)["error_code"]) == ("conversion queued", "")
+    assert (row["status"], row["file_count"], row["total_size_bytes"]) == ("conversion queued", 4, 1)
+    assert api.send(b"1", "done", dataset_identifier=uuid, add_to_existing="true", folder="sub").status_code == 409
 
 
 def test_a_file_over_the_limit_is_refused_before_its_first_byte(api: Api) -> None:

@@ -75,21 +75,35 @@ def test_a_file_arrives_with_its_parameters_and_progress(client: ScrayClient, ap
 
 
 def test_a_folder_is_one_dataset(client: ScrayClient, api: Api, tmp_path: Path) -> None:
-    tree = {"b.tif": b"1", "sub/a.tif": b"2", "sub/deep/a.tif": b"3"}
-    for name, content in {**tree, ".hidden": b"x", "sub/.git/config": b"x", "empty.tif": b""}.items():
+    tree = {"b.tif": b"1", "sub/a.tif": b"2", "sub/deep/a.tif": b"3", "sub/empty.tif": b""}
+    for name, content in {**tree, ".hidden": b"x", "sub/.git/config": b"x"}.items():
         path = tmp_path / "folder" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     upload = client.upload(tmp_path / "folder", sensor="TIFF", name="stack", user_email=EMAIL)
-    assert (len(upload.job_ids), upload.size_bytes) == (3, 3)
+    assert (len(upload.job_ids), upload.size_bytes) == (4, 3)
     root = api.data / "upload" / upload.dataset_uuid
     assert {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.tif")} == tree
-    assert api.row(upload.dataset_uuid)["file_count"] == 3
+    assert api.row(upload.dataset_uuid)["file_count"] == 4
 
 
-def test_an_empty_folder_is_refused(client: ScrayClient, tmp_path: Path) -> None:
+def test_a_folder_of_nothing_is_refused_before_anything_is_sent(client: ScrayClient, api: Api, tmp_path: Path) -> None:
+    before = len(api.rows())
     with pytest.raises(EmptyInput):
         send(client, tmp_path)
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / name).touch()
+        with pytest.raises(EmptyInput, match=r"empty files only, like .*a\.tif"):
+            send(client, tmp_path)
+    assert len(api.rows()) == before
+
+
+def test_an_empty_file_is_added_to_a_dataset(client: ScrayClient, api: Api, scan: Path) -> None:
+    uuid = send(client, scan)
+    empty = scan.parent / "empty.txt"
+    empty.touch()
+    assert send(client, empty, dataset_identifier=uuid, add_to_existing=True) == uuid
+    assert (api.data / "upload" / uuid / "empty.txt").read_bytes() == b""
 
 
 def test_following_a_dataset_to_its_end(client: ScrayClient, api: Api, scan: Path) -> None:

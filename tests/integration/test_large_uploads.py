@@ -180,7 +180,7 @@ def test_unknown_sessions_are_not_found(api: Api) -> None:
 @pytest.mark.parametrize(
     ("wrong", "status", "words"),
     [
-        ({"file_size": 0}, 422, "file_size"),
+        ({"file_size": 0}, 422, "empty"),
         ({"file_size": -1}, 422, "file_size"),
         ({"file_size": 11 << 40}, 413, "exceeds maximum allowed size"),
         ({"file_size": 1 << 39}, 507, "disk cannot hold"),
@@ -200,6 +200,18 @@ def test_sessions_that_cannot_be_are_refused(api: Api, wrong: dict[str, Any], st
     assert (reply.status_code, words in reply.json()["detail"]) == (status, True), reply.text
     after = (len(api.rows()), api.database.uploads.count_documents({}), names(api))
     assert before == after
+
+
+def test_an_empty_file_of_a_dataset_has_no_chunks(api: Api) -> None:
+    uuid = str(uuid4())
+    api.accepted(b"1", "a.tif", dataset_identifier=uuid)
+    begun = begin(api, b"", dataset_identifier=uuid, add_to_existing=True, filename="empty.txt")
+    status = api.http.get(f"/api/upload/large/status/{begun['upload_id']}").json()
+    assert (begun["total_chunks"], missing(api, begun["upload_id"]), status["is_complete"]) == (0, [], True)
+    done = finish(api, begun["upload_id"]).json()
+    assert (done["file_size"], done["verification"]) == (0, "sha256")
+    assert (api.data / "upload" / uuid / "empty.txt").read_bytes() == b""
+    assert api.row(uuid)["status"] == "upload queued"
 
 
 def test_above_the_limit_the_chunks_prove_the_file_and_the_reply_says_so(api: Api) -> None:

@@ -335,6 +335,18 @@ def test_a_length_that_is_told_later(api: Api) -> None:
     assert stored(api, url) == CONTENT
 
 
+def test_an_empty_file_of_a_dataset_is_there_at_once(api: Api) -> None:
+    told = metadata(dataset_identifier=str(uuid4()))
+    url = begun(api, 0, **{"Upload-Metadata": told})
+    assert (offset(api, url), stored(api, url), record_of(api, url)["state"]) == (0, b"", "stored")
+    defer = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": metadata(dataset_identifier=str(uuid4()))}
+    url = api.http.post(PLACE, headers=defer).headers["location"]
+    assert patch(api, url, 0, b"", **{"Upload-Length": "0"}).status_code == 204
+    assert (stored(api, url), record_of(api, url)["state"]) == (b"", "stored")
+    part = {**TUS, "Upload-Length": "0", "Upload-Concat": "partial"}
+    assert api.http.post(PLACE, headers=part).status_code == 422
+
+
 def test_an_upload_that_ends_with_its_length(api: Api) -> None:
     defer = {**TUS, "Upload-Defer-Length": "1", "Upload-Metadata": metadata()}
     url = api.http.post(PLACE, headers=defer).headers["location"]

@@ -32,9 +32,9 @@ def test_names_in_the_dataset(tmp_path: Path) -> None:
         return [file.relative for file in find_files(paths[0] if len(paths) == 1 else paths)]
 
     assert names(tmp_path / "b.tif") == ["b.tif"]
-    assert names(tmp_path / "a") == ["sub/x.tif", "x.tif"]
-    assert names(tmp_path / "a" / "sub" / "..") == ["sub/x.tif", "x.tif"]
-    assert names(tmp_path / "a", tmp_path / "b.tif") == ["a/sub/x.tif", "a/x.tif", "b.tif"]
+    assert names(tmp_path / "a") == ["empty", "sub/x.tif", "x.tif"]
+    assert names(tmp_path / "a" / "sub" / "..") == ["empty", "sub/x.tif", "x.tif"]
+    assert names(tmp_path / "a", tmp_path / "b.tif") == ["a/empty", "a/sub/x.tif", "a/x.tif", "b.tif"]
     with pytest.raises(InvalidField, match=r"x\.tif"):
         names(tmp_path / "a" / "x.tif", tmp_path / "a" / "sub" / "x.tif")
     (tmp_path / "nothing").mkdir()

@@ -124,6 +124,18 @@ def test_wrong_content_is_refused_naming_both(tmp_path: Path, sensor: str, conte
         registry.probe(sensor, tmp_path, ("a.tif",), {})
 
 
+@pytest.mark.parametrize("sensor", ["TIFF", "HDF5", "OTHER"])
+def test_empty_files_beside_data_are_left_out_and_nothing_else_is_told(tmp_path: Path, sensor: str) -> None:
+    for name in ("done", "sub/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(EmptyInput, match="All 2 files are empty, like done"):
+        registry.probe(sensor, *find_files([tmp_path]), {})
+    tiff(tmp_path / "a.tif")
+    source = registry.probe("TIFF" if sensor == "HDF5" else sensor, *find_files([tmp_path]), {})
+    assert [volume.files for volume in source.volumes] == [("a.tif",)]
+
+
 def test_what_cannot_be_converted_says_so(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(EmptyInput):

@@ -221,6 +221,9 @@ def test_files_in_each_others_way_are_refused(paths: list[str]) -> None:
         check_listing(Listing(files))
     with pytest.raises(EmptyInput, match="because"):
         check_listing(Listing((), ("because",)))
+    with pytest.raises(EmptyInput, match="nothing to import but empty files, like 'a'"):
+        check_listing(Listing((RemoteFile("a", "", 0), RemoteFile("b", "", 0))))
+    check_listing(Listing((RemoteFile("a", "", 0), RemoteFile("b", "", None))))
     with pytest.raises(NoSpace, match="2"):
         check_room(files, set(), 1)
     check_room(files, {0, 1}, 0)
