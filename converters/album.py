@@ -145,13 +145,6 @@ def told(pictures: Sequence[Seen]) -> dict[str, Any]:
     return said
 
 
-def gathered(notes: Sequence[str], limit: int = 50) -> tuple[str, ...]:
-    """Notes, the surplus counted."""
-    if len(notes) <= limit:
-        return tuple(notes)
-    return (*notes[:limit], f"{len(notes) - limit} more notes of this kind are left out.")
-
-
 class PictureReader(Reader):
     """Reads boxes of one picture."""
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converters.album import PictureReader, Seen, gathered, look, open_picture
+from converters.album import PictureReader, Seen, look, open_picture
 from converters.album import told as album_told
 from converters.bands import (
     FILTERS,
@@ -32,7 +32,7 @@ from converters.joined import JoinedReader
 from converters.mosaic import lay_out
 from converters.sniff import kind_of
 from converters.target import panel_means
-from converters.volume import Array, Box, Reader, Source, Volume
+from converters.volume import Array, Box, Reader, Source, Volume, gathered
 from scray.errors import BadInput, EmptyInput, MixedInput, NothingToConvert, Unsupported
 
 FORMAT = "mapir"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.album import FORMAT, gathered, look, open_album, told
+from converters.album import FORMAT, look, open_album, told
 from converters.mosaic import lay_out
-from converters.volume import Reader, Source, Volume
+from converters.volume import Reader, Source, Volume, gathered
 from scray.errors import EmptyInput
 
 

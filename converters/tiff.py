@@ -18,11 +18,13 @@ from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.kept import keep, open_stack
 from converters.samples import Part, parts, take
-from converters.tiffseries import TiffStack
-from converters.volume import Array, Box, Reader, Role, Source, Volume, roles_for
+from converters.tiffseries import TiffStack, master
+from converters.volume import Array, Box, Reader, Role, Source, Volume, gathered, roles_for
 from scray.errors import BadParameter, EmptyInput, MixedInput
 
 FORMAT = "tiff"
+MAX_TOLD = 20  # series that are left out, by name
+_OME = (".ome.tif", ".ome.tiff", ".ome.tf2", ".ome.tf8", ".ome.btf")
 _MEANINGS = {0: "zero is white", 3: "palette indices"}  # of PhotometricInterpretation, where numbers are not plain
 _LAYOUT_TAGS = frozenset({273, 279, 288, 289, 324, 325, 330, 347, 50839, 50838, 33628, 33629, 65426})
 
@@ -36,20 +38,41 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     if not files:
         raise EmptyInput("There is no TIFF file in the dataset.")
     wanted = _series_number(parameters.get("dataset"))
-    found: list[Source] = []
-    covered: set[str] = set()
-    for name in files:
-        if str(root / name) not in covered:
-            with reading(name, "TIFF"), TiffStack(root, name, wanted) as stack:
-                covered |= stack.parts
-                found.append(_source(stack, with_metadata=not found))
+    found = _sources(root, files, wanted)
     _check_meaning(found)
     flat = len(found[0].volumes[0].space) <= 2
     role: Role = "space" if flat else "time"
     volumes = tuple(join(same, role, "z" if flat else "t") for same in zip(*(s.volumes for s in found), strict=True))
     if len(found) > 1:
         volumes = tuple(replace(volume, name="data" + volume.options["suffix"]) for volume in volumes)
-    return replace(found[0], volumes=volumes, metadata={**found[0].metadata, "files": len(found)})
+    notes = gathered([note for source in found for note in source.notes])
+    return replace(found[0], volumes=volumes, metadata={**found[0].metadata, "files": len(found)}, notes=notes)
+
+
+def _sources(root: Path, files: tuple[str, ...], wanted: int | None) -> list[Source]:
+    """What each file holds that no other describes; files that are described elsewhere wait for those that do."""
+    found: list[Source] = []
+    covered: set[str] = set()
+    masters: dict[str, str] = {}
+    for name in files:
+        if name.lower().endswith(_OME) and str(root / name) not in covered and (told_by := master(root, name)):
+            masters[name] = told_by
+        else:
+            _join(root, name, wanted, found, covered)
+    for name, told_by in masters.items():
+        before = len(found)
+        _join(root, name, wanted, found, covered)
+        if len(found) > before:
+            note = f"{name}: its OME description is in {told_by}, which is not read: pages are taken as they lie."
+            found[-1] = replace(found[-1], notes=(note, *found[-1].notes))
+    return found
+
+
+def _join(root: Path, name: str, wanted: int | None, found: list[Source], covered: set[str]) -> None:
+    if str(root / name) not in covered:
+        with reading(name, "TIFF"), TiffStack(root, name, wanted) as stack:
+            covered |= stack.described
+            found.append(_source(stack, with_metadata=not found))
 
 
 def _check_meaning(found: Sequence[Source]) -> None:
@@ -71,7 +94,7 @@ def _series_number(value: Any) -> int | None:
 
 def _source(stack: TiffStack, *, with_metadata: bool) -> Source:
     volumes = tuple(_volume(stack, part) for part in parts(stack.pages.dtype, stack.name))
-    notes = [f"{stack.name}: only {_series_text(stack, stack.index)} is converted."] if len(stack.every) > 1 else []
+    notes = [_left_out(stack)] if len(stack.every) > 1 else []
     if unused := stack.unused:
         notes.append(f"{stack.name}: {unused} pages behind those that its description counts are left out.")
     if stack.series.is_pyramidal:
@@ -113,6 +136,16 @@ def _attributes(stack: TiffStack) -> dict[str, Any]:
 def _unique(axes: tuple[str, ...]) -> tuple[str, ...]:
     """Axis names in lower case, made unique by a number."""
     return tuple(a.lower() + (str(axes[:i].count(a)) if a in axes[:i] else "") for i, a in enumerate(axes))
+
+
+def _left_out(stack: TiffStack) -> str:
+    """What other series there are, and how to ask for one."""
+    others = [_series_text(stack, i) for i in range(len(stack.every)) if i != stack.index]
+    more = f" and {len(others) - MAX_TOLD} more" if len(others) > MAX_TOLD else ""
+    return (
+        f"{stack.name}: only {_series_text(stack, stack.index)} is converted. Left out: {', '.join(others[:MAX_TOLD])}"
+        f"{more}; the parameter dataset names another, as dataset=series[{int(not stack.index)}]."
+    )
 
 
 def _series_text(stack: TiffStack, index: int) -> str:

@@ -46,6 +46,8 @@ class Pages:
             raise Unsupported(f"{name} has integers of 24 bits, whose byte order no standard settles.")
         if keyframe.predictor != 1 and keyframe.compression not in _PREDICTED:
             raise Unsupported(f"{name} has a predictor where its compression knows none: readers disagree about it.")
+        if keyframe.predictor != 1 and np.dtype(keyframe.dtype).kind == "c":
+            raise Unsupported(f"{name} stores differences of complex numbers: no standard says how they are taken.")
         if _SONY_RAW in keyframe.tags and keyframe.compression in JPEG_CODES:
             raise Unsupported(f"{name} is a raw photo of Sony, whose samples lie in an order of their own.")
         self.keyframe = keyframe
@@ -124,7 +126,7 @@ class Pages:
             raise TruncatedInput(f"Strip or tile {index} of {self.name} is cut short.")
         if self.keyframe.compression == OLD_JPEG and not data.startswith(_START_OF_IMAGE):
             raise Unsupported(f"{self.name} is compressed by the old way of JPEG in TIFF, which cannot be read.")
-        if self.keyframe.compression in JPEG_CODES and b"\xff\xd9" not in data[-64:]:
+        if self.keyframe.jpegheader and b"\xff\xd9" not in data[-64:]:
             raise TruncatedInput(f"The JPEG data of strip or tile {index} of {self.name} are cut short.")
         try:
             tile = self._pixels(page, data, index)

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters 
 MAX_PLANES = 10_000_000
 _GDAL_NODATA = 42113
 _FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
+_MASTER = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*?\bMetadataFile\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _EXTENT = re.compile(r"""\bSize([ZCT])\s*=\s*(["'])(\d+)\2""")
 
 
@@ -154,9 +155,17 @@ class TiffStack:
     @property
     def parts(self) -> frozenset[str]:
         """The files, by full path, whose pixels this series is made of."""
-        if not self.series.is_multifile:
+        return self._files(self.series)
+
+    @property
+    def described(self) -> frozenset[str]:
+        """The files, by full path, whose pixels any series of this file is made of."""
+        return frozenset().union(*(self._files(series) for series in self.every))
+
+    def _files(self, series: Any) -> frozenset[str]:
+        if not series.is_multifile:
             return frozenset({str(self.root / self.name)})
-        return frozenset(str(p.parent.filehandle.path) for p in self.series if p is not None)
+        return frozenset(str(p.parent.filehandle.path) for p in series if p is not None)
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -205,6 +214,13 @@ class TiffStack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def master(root: Path, name: str) -> str:
+    """The file beside this one, by its name in the dataset, that has this one's OME description; "" if none has."""
+    with reading(name, "TIFF"), _opened(str(root / name)) as file:
+        match = _MASTER.search((file.ome_metadata or "") if file.is_ome else "")
+    return str(PurePosixPath(name).with_name(match.group(2))) if match and PurePosixPath(match.group(2)).name else ""
 
 
 def _alike(page: Any, one: Directory, first: Directory) -> bool:

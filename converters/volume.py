@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 from pathlib import Path
@@ -172,6 +172,13 @@ class Source:
     linked: tuple[Linked, ...] = ()
     metadata: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def gathered(notes: Sequence[str], limit: int = 50) -> tuple[str, ...]:
+    """Notes, the surplus counted."""
+    if len(notes) <= limit:
+        return tuple(notes)
+    return (*notes[:limit], f"{len(notes) - limit} more notes of this kind are left out.")
 
 
 class Reader(ABC):

@@ -256,6 +256,60 @@ def test_multi_file_ome_needs_all_its_files(tmp_path: Path) -> None:
         tiff.probe(tmp_path, names[:1], {})
 
 
+def ome(root: Path, order: list[int], *, everywhere: bool) -> tuple[Array, tuple[str, ...]]:
+    """Two images of two planes, a file a plane, in this order of files; described in all of them or in the first."""
+    array = pattern((2, 2, 9, 8), "u2")
+    names = [f"{place}.ome.tif" for place in order]
+    described = ""
+    for image in (0, 1):
+        planes = "".join(
+            f'<TiffData IFD="0" FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{name}</UUID></TiffData>'
+            for z, name in enumerate(names[2 * image : 2 * image + 2])
+        )
+        described += (
+            f'<Image ID="Image:{image}"><Pixels DimensionOrder="XYZCT" ID="Pixels:{image}" Type="uint16" SizeC="1" '
+            f'SizeT="1" SizeX="8" SizeY="9" SizeZ="2"><Channel ID="C" SamplesPerPixel="1"/>{planes}</Pixels></Image>'
+        )
+    for number, name in enumerate(names):
+        said = described if everywhere or not number else f'<BinaryOnly MetadataFile="{names[0]}" UUID="urn:x"/>'
+        space = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
+        xml = f'<OME {space} UUID="urn:uuid:{name}">{said}</OME>'
+        write(root / name, array.reshape(4, 9, 8)[number], description=xml)
+    return array, tuple(sorted(names))
+
+
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_files_that_another_describes_are_no_time_steps_of_their_own(tmp_path: Path, everywhere: bool) -> None:
+    array, names = ome(tmp_path, [1, 2, 3, 4], everywhere=everywhere)
+    for number in (None, 1):
+        source = tiff.probe(tmp_path, names, {"dataset": number})
+        (volume,) = source.volumes
+        assert (volume.files, volume.space, volume.steps) == (names[:1], (2, 9, 8), 1)
+        assert read_all(tiff, tmp_path, volume)[0].tobytes() == array[number or 0].tobytes()
+        (note,) = source.notes
+        assert f"Left out: series[{1 - (number or 0)}] (2×9×8 uint16)" in note
+
+
+def test_files_that_are_described_elsewhere_wait_for_that(tmp_path: Path) -> None:
+    array, names = ome(tmp_path, [4, 1, 2, 3], everywhere=False)
+    for number in (0, 1):
+        volume = probe_one(tmp_path, *names, dataset=number)
+        assert read_all(tiff, tmp_path, volume)[0].tobytes() == array[number].tobytes()
+    alone = tiff.probe(tmp_path, names[:3], {})
+    assert alone.volumes[0].space == (3, 9, 8)
+    assert [note for note in alone.notes if "4.ome.tif, which is not read" in note] == list(alone.notes)
+
+
+def test_what_is_left_out_of_any_file_is_told(tmp_path: Path) -> None:
+    for name, count in (("a", 1), ("b", 30)):
+        with tifffile.TiffWriter(tmp_path / f"{name}.tif") as out:
+            for size in range(count):
+                out.write(pattern((4, 5 + size), "u1"), metadata=None)
+    (note,) = tiff.probe(tmp_path, ("a.tif", "b.tif"), {}).notes
+    assert note.startswith("b.tif: only series[0] (4×5 uint8) is converted. Left out: series[1] (4×6 uint8), ")
+    assert note.endswith(" and 9 more; the parameter dataset names another, as dataset=series[1].")
+
+
 @pytest.mark.parametrize("other", ["../other.ome.tif", "/etc/passwd", "a\\\\b.tif"])
 def test_ome_companions_elsewhere_are_refused(tmp_path: Path, other: str) -> None:
     xml = f'<OME><Image><Pixels><TiffData><UUID FileName="{other}">x</UUID></TiffData></Pixels></Image></OME>'

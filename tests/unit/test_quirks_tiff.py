@@ -122,11 +122,19 @@ case("deflate with a wrong checksum", tiff(Page(_DEFLATE, [*_PIECES[:2], bytes(_
 case("a strip that unpacks to 50 MB", tiff(Page(_DEFLATE, [zlib.compress(bytes(50 << 20))] * 5)), "bad-input")
 case("a compression nobody knows", tiff(Page(PLAIN | {259: ("H", 60001)}, strips())), "unsupported")
 case("colours as logarithms", tiff(Page(PLAIN | {259: ("H", 34676)}, strips())), "unsupported")
+_PHOTO = [bytes(imagecodecs.jpeg8_encode(OTHER)), bytes(1000)]
+for _code in (6, 7):
+    _tags = grey(WIDTH, HEIGHT) | {259: ("H", _code)}
+    case(f"JPEG {_code}, filled up", tiff(Page(_tags, [b"".join(_PHOTO)])), imagecodecs.jpeg8_decode(_PHOTO[0]))
+    _cut = _PHOTO[0][:-300] + _PHOTO[1]
+    case(f"JPEG {_code}, cut and filled up", tiff(Page(_tags, [_cut])), "truncated-input")
 case("the old way of JPEG", tiff(Page(PLAIN | {259: ("H", 6)}, strips())), "unsupported")
 _STEPS = np.diff(ARRAY, axis=1, prepend=np.zeros((HEIGHT, 1), "u1"))
 _DIFFERENCES = _DEFLATE | {317: ("H", 2)}
 case("differences of columns", tiff(Page(_DIFFERENCES, strips(_STEPS, zlib.compress))), ARRAY)
 case("differences where nothing is packed", tiff(Page(PLAIN | {317: ("H", 2)}, strips())), "unsupported")
+_COMPLEX = PLAIN | {258: ("H", 64), 339: ("H", 6), 259: ("H", 8), 317: ("H", 2)}
+case("differences of complex numbers", tiff(Page(_COMPLEX, strips(pack=zlib.compress))), "unsupported")
 case("a predictor nobody knows", tiff(Page(_DEFLATE | {317: ("H", 9)}, strips(pack=zlib.compress))), "unsupported")
 case("float differences of integers", tiff(Page(_DEFLATE | {317: ("H", 3)}, strips(pack=zlib.compress))), "bad-input")
 
