@@ -17,7 +17,7 @@ from scray.errors import Conflict, DiskFull, ScrayError, StorageError, UploadBro
 from scray.log import Action, event
 from scray.manifest import digest_file
 from scray.retry import FULL
-from scray.sessions import BY_CHUNKS
+from scray.sessions import BY_CHUNKS, BY_OFFSET
 from scray.storage import fsync_folder, inside
 from scray.uploads import FAILED, PLACING, RECEIVING, STORED
 
@@ -28,11 +28,11 @@ NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
     """Bring an upload that gets no more bytes to its end; returns what it failed with, if it did.
 
-    A session whose file cannot be placed (its name is taken) is not over: its bytes wait for another try.
+    A session whose file cannot be placed is not over: its bytes wait for another try.
     """
     job_id, uuid = record["_id"], record["dataset_uuid"]
     error = _place(backend, record) if record["state"] == PLACING else error_of(record)
-    if record["state"] == PLACING and error is not None and record.get("session") == BY_CHUNKS:
+    if record["state"] == PLACING and error is not None and _waits(record, error):
         backend.sessions.keep_unplaced(job_id)
         return error
     backend.part(job_id).unlink(missing_ok=True)
@@ -45,6 +45,12 @@ def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
     backend.uploads.settle(job_id)
     _tell(record, error)
     return error
+
+
+def _waits(record: dict[str, Any], error: ScrayError) -> bool:
+    """Whether the bytes of a session stay: its sender can give another name, or the disk has room again."""
+    session = record.get("session")
+    return session == BY_CHUNKS or (session == BY_OFFSET and isinstance(error, DiskFull | StorageError))
 
 
 def _tell(record: dict[str, Any], error: ScrayError | None) -> None:
@@ -89,7 +95,7 @@ def _place(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
         if land(backend.part(job_id), root, PurePosixPath(path), record["root"]):
             backend.catalog.add_file(uuid, _entry(root / path, record))
     except ScrayError as error:
-        if record.get("session") != BY_CHUNKS:
+        if not _waits(record, error):
             end_failed(backend, record, error)
         return error
     backend.uploads.end(job_id, PLACING, STORED, {})

@@ -87,9 +87,7 @@ def again(api: Api, way: str, name: str, reply: httpx.Response) -> httpx.Respons
     if way == "form":
         return form(api, name, lambda: None)
     if way == "tus":
-        place = str(reply.request.url)
-        lives = not api.http.head(place, headers=TUS).is_error
-        return go_on(api, place) if lives else tus(api, name, lambda: None)
+        return go_on(api, str(reply.request.url))
     upload_id = reply.request.url.path.split("/")[5]
     if "/chunk/" in reply.request.url.path:
         digest = {"chunk_hash": hashlib.sha256(CONTENT).hexdigest()}
