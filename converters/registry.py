@@ -18,7 +18,7 @@ from converters.kinds import KINDS
 from converters.natural import natural_key
 from converters.other import package
 from converters.sniff import kind_of
-from converters.visible import visible
+from converters.visible import lies_beside, visible
 from converters.volume import Reader, Source, Volume
 from scray.errors import BadParameter, EmptyInput, MixedInput, NothingToConvert, Unsupported, WrongSensor
 from scray.parameters import check, given, unheeded
@@ -59,7 +59,8 @@ def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[s
     names = tuple(sorted(filter(visible, files), key=natural_key))
     if not names:
         raise EmptyInput("There is no file in the dataset.")
-    kinds = {name: kind_of(inside(root, Path(name))) for name in names}
+    every = frozenset(names)
+    kinds = {name: kind_of(inside(root, Path(name))) for name in names if not lies_beside(name, every)}
     try:
         return _recognised(sensor, root, names, kinds, parameters)
     except (Unsupported, NothingToConvert, MixedInput) as error:
@@ -139,9 +140,9 @@ def _module(
     sensor: str, kind: str, root: Path, names: tuple[str, ...], kinds: Mapping[str, str]
 ) -> tuple[Any, tuple[str, ...]]:
     """The module that reads this kind for this sensor, and the files it gets."""
-    chosen = tuple(name for name in names if kinds[name] == kind)
+    chosen = tuple(name for name in kinds if kinds[name] == kind)
     if sensor in _PICTURE_SENSORS and kind in _PICTURES:
-        pictures = tuple(name for name in names if kinds[name] in _PICTURES)
+        pictures = tuple(name for name in kinds if kinds[name] in _PICTURES)
         return importlib.import_module(f"converters.{_PICTURE_SENSORS[sensor]}"), pictures
     if kind in ("idx", "midx"):
         return importlib.import_module("converters.idx"), names
@@ -152,7 +153,7 @@ def _module(
         if netcdf.is_netcdf4(root, chosen[0]):
             return netcdf, chosen
     if kind == "netcdf":
-        both = tuple(name for name in names if kinds[name] in ("netcdf", "hdf5"))
+        both = tuple(name for name in kinds if kinds[name] in ("netcdf", "hdf5"))
         return importlib.import_module("converters.netcdf"), both
     return importlib.import_module(f"converters.{KINDS[kind].module}"), chosen
 

@@ -97,6 +97,18 @@ def test_files_come_in_natural_order_and_hidden_ones_stay_away(tmp_path: Path) -
     assert "notes.txt" in source.notes[0]
 
 
+@pytest.mark.parametrize("sensor", ["TIFF", "TIFF RGB", "OTHER"])
+def test_masks_and_coarser_copies_beside_an_image_are_no_images(tmp_path: Path, sensor: str) -> None:
+    for name in ("a.tif", "a.tif.msk", "a.tif.OVR", "a.tif.msk.ovr"):
+        tiff(tmp_path / name)
+    source = registry.probe(sensor, *find_files([tmp_path]), {})
+    assert [volume.files for volume in source.volumes] == [("a.tif",)]
+    assert source.notes == ("3 other files are left out: a.tif.msk, a.tif.msk.ovr, a.tif.OVR.",)
+    (tmp_path / "a.tif").unlink()
+    alone = registry.probe(sensor, *find_files([tmp_path]), {})
+    assert [volume.files for volume in alone.volumes] == [("a.tif.msk", "a.tif.OVR")]
+
+
 def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.tif")).touch()
     with pytest.raises(BadRequest, match="rename the file"):
