@@ -20,7 +20,7 @@ LETTERS = "xyzuv"  # fastest first
 _SPELT = {**{letter: letter for letter in LETTERS}, "t": "t", "time": "t", "c": "c", "channel": "c"}
 _TOLD: dict[Role, str] = {"time": "time", "component": "channel", "single": "1"}
 _STEPS_OR_AXIS = ("steps", "axis")
-KEEPS_PLACES = frozenset({"rgb", "mapir"})  # formats whose metadata tell where rows and columns lie on the ground
+PICTURES = frozenset({"rgb", "mapir"})  # formats whose metadata tell where rows and columns lie on the ground
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,42 @@ def arranged(source: Source, parameters: Mapping[str, Any]) -> Source:
     axes, time = given(parameters, "axes"), given(parameters, "time")
     if axes is None and (time is None or time in _STEPS_OR_AXIS):
         return source
-    if source.format in KEEPS_PLACES:
-        raise BadParameter("The axes of pictures are known: axes and time are for arrays. Use the sensor TIFF.")
-    principal = source.volumes[0]
+    pictures = source.format in PICTURES
+    principal = _picture(source) if pictures else source.volumes[0]
     wish = read_wish(principal, axes, time)
-    volumes = tuple(_followed(volume, principal, wish) for volume in source.volumes)
-    told = {volume.selector: _record(volume, old) for volume, old in zip(volumes, source.volumes, strict=True)}
-    left = [v.selector for v, old in zip(volumes, source.volumes, strict=True) if v is old and not _has(old, principal)]
-    notes = (f"Axes as asked for: {_sentence(told[volumes[0].selector])}.", *_left(left))
+    volumes = tuple(_followed(volume, principal, wish, named=pictures) for volume in source.volumes)
+    pairs = list(zip(volumes, source.volumes, strict=True))
+    if pictures:
+        _check_upright(pairs)
+    names = [f"{v.dataset}/{v.name}".strip("/") if pictures else v.selector for v in volumes]
+    told = {name: _record(*pair) for name, pair in zip(names, pairs, strict=True)}
+    left = [n for n, (v, old) in zip(names, pairs, strict=True) if v is old and not _has(old, principal)]
+    first = source.volumes.index(principal)
+    notes = (f"Axes as asked for: {_sentence(told[names[first]])}.", *_left(left))
     metadata = {**source.metadata, "axes": told}
     return replace(source, volumes=volumes, metadata=metadata, notes=(*notes, *source.notes))
+
+
+def _picture(source: Source) -> Volume:
+    """The first picture, with the samples of its pixels where another field of it has none. Raises BadParameter."""
+    if "mosaic" in source.metadata:
+        raise BadParameter(
+            "The photos are a mosaic, which has no other axes: mosaic=no makes them pictures like others."
+        )
+    own = (volume for volume in source.volumes if volume.dataset == source.volumes[0].dataset)
+    return max(own, key=lambda volume: len(volume.source_shape))
+
+
+def _check_upright(pairs: Sequence[tuple[Volume, Volume]]) -> None:
+    """Rows and columns of pictures stay what they are: metadata tell where they lie, and previews show them."""
+    for made, old in pairs:
+        before, after = (dict(zip(reversed(v.axes_of("space")), LETTERS, strict=False)) for v in (old, made))
+        for i, name in enumerate(old.source_axes):
+            if name in ("y", "x") and before.get(i) != after.get(i):
+                raise BadParameter(
+                    "axes: rows and columns of pictures stay y and x; what other axes are can be said. The sensor TIFF "
+                    f"takes a TIFF as an array, which can be turned. {_dimensions(old)}"
+                )
 
 
 def timed(volume: Volume, parameters: Mapping[str, Any], many: bool) -> Volume:
@@ -187,11 +213,13 @@ def _has(volume: Volume, principal: Volume) -> bool:
     return volume.source_axes == principal.source_axes
 
 
-def _followed(volume: Volume, principal: Volume, wish: Wish) -> Volume:
-    """The principal array as wished; another one as far as it has the axes by these names."""
+def _followed(volume: Volume, principal: Volume, wish: Wish, *, named: bool) -> Volume:
+    """The principal array as wished; another one as far as it has the axes by these names, which may be mere letters
+    unless they are `named`.
+    """
     if _has(volume, principal):
         return _arrangement(volume, wish)
-    whole = len(wish.said) == len(principal.source_shape)
+    whole = len(wish.said) == len(principal.source_shape) and not named
     names = principal.source_axes
     said = {volume.source_axes.index(names[i]): a for i, a in wish.said.items() if names[i] in volume.source_axes}
     listed = tuple(volume.source_axes.index(names[i]) for i in wish.listed if names[i] in volume.source_axes)

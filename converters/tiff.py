@@ -86,9 +86,10 @@ def _check_meaning(found: Sequence[Source]) -> None:
 def _series_number(value: Any) -> int | None:
     if value is None:
         return None
-    match = re.fullmatch(r"(?:series\[)?(\d{1,9})\]?", str(value).strip())
+    names = value if isinstance(value, (list, tuple)) else [value]
+    match = re.fullmatch(r"(?:series\[)?(\d{1,9})\]?", str(names[0]).strip()) if len(names) == 1 else None
     if not match:
-        raise BadParameter(f"dataset={value!r}: a TIFF has series, named series[0], series[1] and so on.")
+        raise BadParameter(f"dataset={value!r}: name one series of the TIFF, as series[0], series[1] and so on.")
     return int(match.group(1))
 
 

@@ -52,7 +52,10 @@ PARAMETERS = {
             "/entry/data/data",
         ),
         Parameter("variable", ("NETCDF", "HDF5", "4D_NEXUS"), "names", "The variables to convert.", ["air", "mask"]),
-        Parameter("axes", ARRAYS, "axes", "Which axis of the stored array becomes x, y, z, time or channels.", "zyx"),
+        Parameter(
+            "axes", ARRAYS + PICTURES, "axes",
+            "Which axis of the stored array becomes x, y, z, time or channels.", "zyx",
+        ),
         Parameter(
             "time", ARRAYS + PICTURES, "axis",
             "Which axis is time, or `none`; or what time becomes: `steps`, `axis`.", 0,

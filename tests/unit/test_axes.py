@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
+from converters import registry
 from converters.axes import LETTERS, arranged, timed
-from converters.volume import Array, Box, Reader, Volume, pieces
+from converters.prepare import find_files
+from converters.volume import Array, Box, Reader, Source, Volume, pieces
 from scray.errors import BadParameter
 from tests.unit.volumes import source, volume
 
@@ -181,13 +185,64 @@ def test_either_way_out_of_two_readings_is_taken() -> None:
     assert arrange(found, axes="z:x,x:y,y:z").space == (4, 5, 3)
 
 
-def test_too_many_channels_are_refused_and_pictures_too() -> None:
+def test_too_many_channels_are_refused() -> None:
     assert arrange(stored((64, 8, 8)), axes="cyx").components == 64
     with pytest.raises(BadParameter, match=r"65 channels of <u2 are more than 64"):
         arrange(stored((65, 8, 8)), axes="cyx")
-    found = stored((8, 8, 3))
-    with pytest.raises(BadParameter, match="sensor TIFF"):
-        arranged(source(Volume(**{**vars(found), "format": "rgb"})).__class__("rgb", (found,)), {"axes": "xyc"})
+
+
+def pictures(folder: Path, parameters: Mapping[str, Any], palette: bool = False) -> tuple[Volume, ...]:
+    """Three pictures of 4 rows and 5 columns, each of one colour, as `RGB` takes them."""
+    for number in range(3):
+        image = Image.new("RGB", (5, 4), (number, 10 + number, 20 + number))
+        (image.convert("P") if palette else image).save(folder / f"{number}.tif")
+    return registry.probe("RGB", *find_files([folder]), parameters).volumes
+
+
+@pytest.mark.parametrize(
+    ("parameters", "space", "steps", "components"),
+    [
+        ({}, (4, 5), 3, 3),
+        ({"axes": "tyxc"}, (4, 5), 3, 3),
+        ({"axes": "zyxc"}, (3, 4, 5), 1, 3),
+        ({"axes": {"t": "z"}}, (3, 4, 5), 1, 3),
+        ({"axes": "cyxt"}, (4, 5), 3, 3),
+        ({"axes": "y,x"}, (4, 5), 3, 3),
+        ({"axes": "tyxz"}, (3, 4, 5), 3, 1),
+        ({"time": "none"}, (3, 4, 5), 1, 3),
+        ({"time": "t"}, (4, 5), 3, 3),
+        ({"time": "s"}, (3, 4, 5), 3, 1),
+    ],
+)
+def test_pages_and_samples_of_pictures_are_what_is_said(
+    tmp_path: Path, parameters: dict[str, Any], space: tuple[int, ...], steps: int, components: int
+) -> None:
+    (volume,) = pictures(tmp_path, parameters)
+    assert (volume.space, volume.steps, volume.components) == (space, steps, components)
+    with registry.open_volume(tmp_path, volume) as reader:
+        step = np.atleast_1d(reader.read(2 if steps > 1 else 0, tuple((0, n) for n in space)).reshape(-1))
+    said = {"tyxz": [2, 12, 22], "cyxt": [20, 21, 22], "s": [20, 21, 22]}
+    expected = said.get(str(parameters.get("axes", parameters.get("time"))))
+    assert set(step) == set(expected or ([2, 12, 22] if steps > 1 else [*range(3), *range(10, 13), *range(20, 23)]))
+
+
+def test_numbers_of_a_palette_follow_their_colours(tmp_path: Path) -> None:
+    for parameters in ({"axes": "zyxc"}, {"time": "none"}, {"axes": "t,y,x", "time": "none"}):
+        numbers, colours = pictures(tmp_path, parameters, palette=True)
+        assert (numbers.space, numbers.components) == (colours.space, 1) == ((3, 4, 5), 1)
+
+
+@pytest.mark.parametrize(
+    "said", [{"axes": "txyc"}, {"axes": "x,y"}, {"time": "y"}, {"axes": {"x": "c"}}, {"axes": "tx"}]
+)
+def test_rows_and_columns_of_pictures_stay(tmp_path: Path, said: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter, match=r"as stored: t \(3\), y \(4\), x \(5\), s \(3\)"):
+        pictures(tmp_path, said)
+
+
+def test_a_mosaic_has_no_other_axes() -> None:
+    with pytest.raises(BadParameter, match="mosaic=no"):
+        arranged(Source("rgb", (stored((8, 8, 3), ("y", "x", "s")),), metadata={"mosaic": {}}), {"axes": "yxc"})
 
 
 def test_other_arrays_follow_by_the_names_of_their_axes() -> None:
