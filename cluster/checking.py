@@ -69,15 +69,14 @@ def _check_file(work: Conversion, record: dict[str, Any]) -> None:
 
 
 def _hash(work: Conversion, root: Path, name: str, spans: tuple[Span, ...]) -> dict[Span, str]:
-    groups = group_spans(spans, GROUP_BYTES)
+    groups = {f"check-{number}": group for number, group in enumerate(group_spans(spans, GROUP_BYTES))}
     found: dict[Span, str] = {}
     calls = (
-        (number, partial(hash_task.remote, str(root), [(name, span) for span in group]))
-        for number, group in enumerate(groups)
+        (task, partial(hash_task.remote, str(root), [(name, span) for span in group])) for task, group in groups.items()
     )
-    for number, digests in run_all(calls, two_a_cpu, work.check):
-        found.update(zip(groups[number], digests, strict=True))
-        work.meter.add(sum(span.size for span in groups[number]), name)
+    for task, digests in run_all(calls, two_a_cpu, work.check, work.tell_death):
+        found.update(zip(groups[task], digests, strict=True))
+        work.meter.add(sum(span.size for span in groups[task]), name)
     return found
 
 
@@ -137,8 +136,8 @@ class WholeHashes:
             self._error = error
 
     def _prove(self, sessions: Sessions, root: Path, record: dict[str, Any]) -> None:
-        whole = [(record["path"], Span(0, record["expected_bytes"]))]
-        [found] = call(f"hash of {record['_id']}", lambda: hash_task.remote(str(root), whole), self._stop)
+        whole, tell = [(record["path"], Span(0, record["expected_bytes"]))], self._work.tell_death
+        [found] = call(f"hash of {record['_id']}", lambda: hash_task.remote(str(root), whole), self._stop, tell)
         same = found == record["file_hash"]
         sessions.note(record["_id"], {"whole": SAME if same else DIFFERENT})
         if not same:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar, Unpack
 
 from cluster import checking, copying, publishing, syncing
 from cluster.executor import RayExecutor
-from cluster.flights import call, cluster_cpus, died
+from cluster.flights import call, cluster_cpus
 from cluster.hashing import digest_inputs
 from cluster.meter import Meter
 from cluster.reaping import superseded
@@ -35,6 +35,7 @@ from scray import arrivals
 from scray.catalog import Catalog
 from scray.crash import reach
 from scray.dataset import Progress
+from scray.digests import FOLDER as DIGESTS
 from scray.errors import Cancelled, DatabaseError, ScrayError, Unsupported
 from scray.log import Action, Facts, event
 from scray.manifest import MANIFEST, FileDigest, Manifest
@@ -151,14 +152,14 @@ class Conversion:
         parent, target = storage.staging_root / uuid, storage.converted_dir(uuid)
         publishing.put_back(parent)
         uploaded = self._job(storage.upload_dir(uuid))
-        inputs = self._hash(uploaded)
+        inputs = self._hash(uploaded, parent)
         reach("hashed")
         job = self._unpack(uploaded, inputs, parent)
         staging = self._prepare(job, inputs, parent)
         plan = load_plan(staging)
         reach("planned")
         if not publishing.is_published(target, plan):
-            reap_staging(storage, uuid, staging.name, job.root.name)
+            reap_staging(storage, uuid, staging.name, job.root.name, DIGESTS)
             with checking.WholeHashes(self) as whole:
                 self._perform(staging, plan)
                 reach("performed")
@@ -182,10 +183,18 @@ class Conversion:
         )
         return Job(root, files, dataset.sensor, dataset.conversion_parameters, choices)
 
-    def _hash(self, job: Job) -> tuple[FileDigest, ...]:
+    def _hash(self, job: Job, parent: Path) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
         again = partial(self.meter.add, new=False)  # or what fails after this would be tried for ever
-        found = digest_inputs(job.root, job.files, on_bytes=again, stop=self.check, label=self.label)
+        found = digest_inputs(
+            job.root,
+            job.files,
+            on_bytes=again,
+            stop=self.check,
+            on_death=self.tell_death,
+            label=self.label,
+            parent=parent,
+        )
         arrivals.compare(job.root, found, self.desk.catalog.arrivals(self.claim.uuid))
         return found
 
@@ -210,7 +219,7 @@ class Conversion:
     def _call(self, name: str, task: Any, *arguments: object) -> Any:
         """One remote call under a name that says whose it is."""
         remote = task.options(name=f"{self.label}:{name}").remote
-        return call(name, lambda: remote(*arguments), self.check)
+        return call(name, lambda: remote(*arguments), self.check, self.tell_death)
 
     def _perform(self, staging: Path, plan: Plan) -> None:
         """Whatever has no mark yet; only new marks are progress."""
@@ -223,11 +232,8 @@ class Conversion:
                 self.tell(Action.TASK_DONE, task=mark.task, bytes=mark.read_bytes, seconds=sum(mark.seconds.values()))
                 self.meter.add(mark.read_bytes, mark.files[-1].path if mark.files else "")
 
-        executor = RayExecutor(label=self.label, on_death=self._tell_death)
+        executor = RayExecutor(label=self.label, on_death=self.tell_death)
         execute(staging, executor, on_mark=on_mark, stop=lambda: bool(self.order))
-
-    def _tell_death(self, task: str, times: int, rests_seconds: float, how: str) -> None:
-        self.tell(Action.TASK_DIED, died(rests_seconds, how), level=logging.WARNING, task=task, count=times)
 
     def _seal(self, staging: Path) -> None:
         self.meter.enter("sealing")
@@ -291,6 +297,10 @@ class Conversion:
         event(action, message, level=level, **facts)
         self.log.write(action, message, level=level, **facts)
         self.desk.tally.hear(action, facts)
+
+    def tell_death(self, task: str, times: int, says: str) -> None:
+        """A task of this run was interrupted, and is tried again."""
+        self.tell(Action.TASK_DIED, says, level=logging.WARNING, task=task, count=times)
 
     def record(self, action: Action, values: Mapping[str, Any]) -> None:
         """Append to the dataset's history."""

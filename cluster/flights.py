@@ -1,8 +1,8 @@
 """Remote calls under way, and the one policy for workers that die: three attempts, then the call is poison.
 
-Between the attempts it rests, longer each time, and holds no CPU. A node that dies takes its workers with it; that is
-nobody's attempt. Ray's own retries are off, and a call that raised is not tried again here: what it raised goes to the
-caller.
+Between the attempts it rests, longer each time, and holds no CPU. What ended the process that reads a file rests as
+well, and is tried once more. A node that dies takes its workers with it; that is nobody's attempt. Ray's own retries
+are off, and a call that raised anything else is not tried again here: what it raised goes to the caller.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from ray import exceptions
 
 from cluster.nodes import NODES
 from cluster.sharing import SHARING
-from scray.errors import PoisonBrick, ScrayError, StorageMissing, TimedOut, Unsealed, WorkerLost
+from scray.errors import PoisonBrick, ReaderCrashed, ScrayError, StorageMissing, TimedOut, Unsealed, WorkerLost
 from scray.log import Action, event
 from scray.retry import delay_seconds
 
 ATTEMPTS = 3
+READER_ATTEMPTS = 2
 NODES_LOST = 10  # so many nodes may be lost under one call
 WAIT_SECONDS = 0.5  # how long `wait` may return nothing, so that its caller can look whether to stop
 DEATHS = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError)
@@ -32,7 +33,9 @@ LOSSES = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.
 
 Key = TypeVar("Key", bound=Hashable)
 Start = Callable[[], Any]  # starts the remote call, returns its reference
-Died = Callable[[str, int, float, str], None]  # hears which call, how often by now, how long it rests, and how
+Died = Callable[
+    [str, int, str], None
+]  # hears which call was interrupted, how often by now, and where, how and what next
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Flight(Generic[Key]):
     key: Key
     start: Start
     attempt: int = 1
+    crashes: int = 0
     losses: int = 0
     since: float = field(default_factory=time.monotonic)
     not_before: float = 0.0  # of the monotonic clock
@@ -51,18 +55,13 @@ class Flight(Generic[Key]):
         return time.monotonic() - self.since
 
 
-def say_died(call: str, times: int, rests_seconds: float, how: str) -> None:
+def say_died(call: str, times: int, says: str) -> None:
     """Tell the program's log."""
-    event(Action.TASK_DIED, died(rests_seconds, how), level=logging.WARNING, task=call, count=times)
-
-
-def died(rests_seconds: float, how: str) -> str:
-    """The sentence about a worker that died."""
-    return f"Its worker died: {how} It is tried again in {rests_seconds:.1f} seconds."
+    event(Action.TASK_DIED, says, level=logging.WARNING, task=call, count=times)
 
 
 class Flights(Generic[Key]):
-    """A set of remote calls under way; one thread. `on_death` hears of every worker whose work is tried again."""
+    """A set of remote calls under way; one thread. `on_death` hears of everything that died, and is tried again."""
 
     def __init__(self, on_death: Died = say_died) -> None:
         self.under_way: dict[Any, Flight[Key]] = {}
@@ -95,7 +94,7 @@ class Flights(Generic[Key]):
         for ref in self._ended():
             flight = self.under_way.pop(ref, None)  # none: a second run of it ended in the same moment
             what = _outcome(ref) if flight else None
-            if flight and not self._goes_on(flight, what):
+            if flight and not self._goes_on(flight, what, ref):
                 final.append((flight.key, _final(flight, what)))
         return final
 
@@ -105,24 +104,26 @@ class Flights(Generic[Key]):
         first, others = ray.wait(refs, num_returns=1, timeout=WAIT_SECONDS)
         return first + (ray.wait(others, num_returns=len(others), timeout=0)[0] if first and others else [])
 
-    def _goes_on(self, flight: Flight[Key], what: Any) -> bool:
+    def _goes_on(self, flight: Flight[Key], what: Any, run: Any) -> bool:
         """Whether the call is still under way: elsewhere already, or once more from here."""
         rivals = [ref for ref, other in self.under_way.items() if other.key == flight.key]
         again = _again(flight, what)
         if not again:
             self._cancel(rivals)
-        elif not rivals and isinstance(what, DEATHS):
-            self._rest(again, _first_line(what))
+        elif not rivals and isinstance(what, (*DEATHS, ReaderCrashed)):
+            self._rest(again, how(what, run))
         elif not rivals:
+            if isinstance(what, LOSSES):
+                self._on_death(str(flight.key), again.losses, f"{how(what, run)} It is tried again at once.")
             self._launch(again)
         return again is not None
 
-    def _rest(self, flight: Flight[Key], how: str) -> None:
-        """Whatever ended a worker gets time to pass, and somebody else the CPU."""
-        times = flight.attempt - 1
+    def _rest(self, flight: Flight[Key], says: str) -> None:
+        """Whatever ended a worker or reader gets time to pass, and somebody else the CPU."""
+        times = flight.attempt - 1 + flight.crashes
         seconds = delay_seconds(times, self._random)
         self.resting.append(replace(flight, not_before=time.monotonic() + seconds))
-        self._on_death(str(flight.key), times, seconds, how)
+        self._on_death(str(flight.key), times, f"{says} It is tried again in {seconds:.1f} seconds.")
 
     def _wake(self) -> None:
         """Make the calls again that have rested long enough."""
@@ -155,6 +156,8 @@ def _again(flight: Flight[Key], what: Any) -> Flight[Key] | None:
         return replace(flight, since=now)
     if isinstance(what, DEATHS) and flight.attempt < ATTEMPTS:
         return replace(flight, attempt=flight.attempt + 1, since=now)
+    if isinstance(what, ReaderCrashed) and flight.crashes + 1 < READER_ATTEMPTS:
+        return replace(flight, crashes=flight.crashes + 1, since=now)
     if isinstance(what, LOSSES) and flight.losses < NODES_LOST:
         return replace(flight, losses=flight.losses + 1, since=now)
     return None
@@ -182,6 +185,16 @@ def _final(flight: Flight[Any], what: Any) -> Any:
     return what
 
 
+def how(what: BaseException, run: Any) -> str:
+    """The sentence about what died, and where if that is known."""
+    place = (getattr(what, "__notes__", None) or [NODES.take_place(run.task_id().hex())])[-1]
+    where = f" on {place}" if place else ""
+    if isinstance(what, ReaderCrashed):
+        return f"Its reader{where} died: {what.message}"
+    kind = "node" if isinstance(what, LOSSES) else "worker"
+    return f"Its {kind}{where} died: {_first_line(what)}"
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
@@ -193,14 +206,17 @@ def cause(error: exceptions.RayTaskError) -> BaseException:
 
 
 def run_all(
-    calls: Iterable[tuple[Key, Start]], window: int | Callable[[], int], stop: Callable[[], None]
+    calls: Iterable[tuple[Key, Start]],
+    window: int | Callable[[], int],
+    stop: Callable[[], None],
+    on_death: Died = say_died,
 ) -> Iterator[tuple[Key, Any]]:
     """Make all calls, at most `window` (as of now) at a time, fewer beside others; yields results as they come, raises
     the first error.
 
     `stop` is asked twice a second and raises to give up; what is under way is cancelled then.
     """
-    waiting, flights = iter(calls), Flights[Key]()
+    waiting, flights = iter(calls), Flights[Key](on_death)
     SHARING.join(flights)
     try:
         while True:
@@ -224,9 +240,9 @@ def _next(calls: Iterator[tuple[Key, Start]], count: int) -> Iterator[tuple[Key,
         yield call
 
 
-def call(name: str, start: Start, stop: Callable[[], None]) -> Any:
+def call(name: str, start: Start, stop: Callable[[], None], on_death: Died = say_died) -> Any:
     """Make one remote call and wait for its result; raises what it raised."""
-    return next(result for _, result in run_all([(name, start)], 1, stop))
+    return next(result for _, result in run_all([(name, start)], 1, stop, on_death))
 
 
 def cluster_resource(name: str) -> float:

@@ -9,11 +9,12 @@ node whose kernel cannot seal off what reads files.
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ import ray
 
 from cluster.limited import within
 from cluster.tally import took
-from scray.errors import StorageMissing, Unsealed
+from scray.errors import ReaderCrashed, StorageMissing, Unsealed
 from scray.limits import time_limits
 from scray.log import Action, configure, event
 from scray.storage import Storage, write_atomic
@@ -75,6 +76,27 @@ class Beacon:
             return says
         return ""
 
+    @contextmanager
+    def there(self, task: str) -> Iterator[None]:
+        """While a task runs here, a file says where; it stays when the worker dies."""
+        path = Path(self.folders[-1]) / FOLDER / f"task-{task}"
+        with suppress(OSError):  # a name in a log is not worth a task
+            path.write_text(f"{platform.node()}, process {os.getpid()}")
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+    def take_place(self, task: str) -> str:
+        """Host and process where a task ran whose worker has died, once; empty where nobody knows."""
+        with suppress(OSError):
+            path = Path(self.folders[-1]) / FOLDER / f"task-{task}"
+            says = path.read_text()
+            path.unlink()
+            return says
+        return ""
+
     def sweep(self) -> None:
         """Remove what is a day old and nobody waits for: notes, words, unfinished files. Beacons, with an @, stay."""
         before = time.time() - SWEPT_SECONDS
@@ -121,6 +143,10 @@ class Nodes:
     def take_word(self, task: str) -> str:
         """What the worker that died with this task wanted to be known; empty where it left no word."""
         return self.beacon.take_word(task) if self.beacon else ""
+
+    def take_place(self, task: str) -> str:
+        """Where the worker ran that died with this task; empty where nobody knows."""
+        return self.beacon.take_place(task) if self.beacon else ""
 
     def usable(self) -> list[Node]:
         """What Ray knows of every node that gets tasks."""
@@ -174,7 +200,8 @@ def _looking_first(function: Callable[..., Any]) -> Callable[..., Any]:
             beacon.see(ray.get_runtime_context().get_node_id())
         configure()
         began = time.monotonic()
-        with _sealed_here(), within(stage, limits[stage], _leaving_word(beacon)):
+        there = beacon.there(ray.get_runtime_context().get_task_id() or "") if beacon else nullcontext()
+        with there, _said_here(), within(stage, limits[stage], _leaving_word(beacon)):
             result = function(*arguments)
         seconds = round(time.monotonic() - began, 3)
         took(stage, seconds)
@@ -194,10 +221,13 @@ def _leaving_word(beacon: Beacon | None) -> Callable[[str], None]:
 
 
 @contextmanager
-def _sealed_here() -> Iterator[None]:
-    """That readers cannot be sealed off is said of this node, not of the dataset."""
+def _said_here() -> Iterator[None]:
+    """That readers cannot be sealed off is said of this node, not of the dataset; where one crashed is noted."""
     try:
         yield
+    except ReaderCrashed as error:
+        error.add_note(f"{platform.node()}, process {os.getpid()}")
+        raise
     except Unsealed as error:
         node = ray.get_runtime_context().get_node_id()
         raise Unsealed(f"{platform.node()} cannot seal off readers: {error.message}", node) from None

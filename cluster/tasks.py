@@ -1,6 +1,7 @@
 """The remote functions: each runs one plain function of the floors below on some node, once.
 
-Arguments and results are paths, spans and digests, never data.
+Arguments and results are paths, spans and digests, never data. A reader that crashed is tried again by the driver
+(flights.py), after a rest, and perhaps elsewhere.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ def hash_task(root: str, portion: Portion) -> list[str]:
 @errand(num_cpus=1)
 def unpack_task(job: Job, inputs: tuple[FileDigest, ...], staging_parent: str) -> Job:
     """The job on what its archives hold."""
-    return unpack(job, inputs, Path(staging_parent))
+    return unpack(job, inputs, Path(staging_parent), crash_again=False)
 
 
 @errand(num_cpus=1)
 def prepare_task(job: Job, inputs: tuple[FileDigest, ...], staging_parent: str) -> str:
     """Probe and plan; the staging folder."""
-    return str(prepare(job, inputs, Path(staging_parent)))
+    return str(prepare(job, inputs, Path(staging_parent), crash_again=False))
 
 
 @errand(num_cpus=1)
 def perform_task(staging: str, task_id: str) -> Mark:
     """One task of a plan."""
-    return perform(Path(staging), task_id)
+    return perform(Path(staging), task_id, crash_again=False)
 
 
 @errand(num_cpus=1)

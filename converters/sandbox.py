@@ -78,17 +78,24 @@ class Sandbox:
             self.close()
             raise Unsealed(f"SCRAY_SANDBOX=required, but the kernel gives no limit on: {', '.join(sorted(missing))}.")
 
-    def call(self, request: dict[str, Any], silence_seconds: float | None = None, *, wait_again: bool = True) -> str:
+    def call(
+        self,
+        request: dict[str, Any],
+        silence_seconds: float | None = None,
+        *,
+        wait_again: bool = True,
+        crash_again: bool = True,
+    ) -> str:
         """The result of a request; raises what the child raised, ReaderCrashed or TimedOut after a second try.
 
-        Without `wait_again` a silent child is given up at once.
+        Without `wait_again` a silent child is given up at once, without `crash_again` one that crashed.
         """
         silence_seconds = silence_seconds or self.silence_seconds
         try:
             return self._once(request, silence_seconds)
         except (ReaderCrashed, TimedOut) as error:
             self.close()
-            if isinstance(error, TimedOut) and not wait_again:
+            if not (wait_again if isinstance(error, TimedOut) else crash_again):
                 raise
             self._start()
         try:
@@ -159,19 +166,19 @@ class Sandbox:
                 pipe.close()
 
 
-def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Path:
+def prepare(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, crash_again: bool = True) -> Path:
     """`converters.prepare.prepare` in a child of its own: within 60 s and 2 GiB."""
     staging_parent.mkdir(parents=True, exist_ok=True)
     box = Sandbox([job.root], [staging_parent], PROBE_BYTES, job.choices.sandbox)
     try:
         parcel = base64.b64encode(pickle.dumps((job, inputs))).decode()
         request = {"do": "prepare", "job": parcel, "parent": str(staging_parent.resolve())}
-        return Path(box.call(request, wait_again=False))
+        return Path(box.call(request, wait_again=False, crash_again=crash_again))
     finally:
         box.close()
 
 
-def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Job:
+def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path, *, crash_again: bool = True) -> Job:
     """The job on what its archives hold, unpacked by a child into a folder of the staging; itself where it has none.
 
     The folder is named after the inputs, appears whole, and is found again. Raises as `unpack_all` does.
@@ -183,7 +190,7 @@ def unpack(job: Job, inputs: tuple[FileDigest, ...], staging_parent: Path) -> Jo
         made = staging_parent / f"unpacking-{secrets.token_hex(8)}"
         made.mkdir(parents=True)
         try:
-            _unpack(job, made)
+            _unpack(job, made, crash_again)
             settle(job.root, job.files, made, final)
         except BaseException:
             shutil.rmtree(made, ignore_errors=True)
@@ -205,10 +212,11 @@ def _key(inputs: tuple[FileDigest, ...]) -> str:
     return hashlib.sha256(json.dumps([(f.path, f.size, f.root) for f in inputs]).encode()).hexdigest()[:32]
 
 
-def _unpack(job: Job, made: Path) -> None:
+def _unpack(job: Job, made: Path, crash_again: bool) -> None:
     box = Sandbox([job.root], [made], UNPACK_BYTES, job.choices.sandbox)
+    request = {"do": "unpack", "root": str(job.root.resolve()), "files": job.files, "target": str(made.resolve())}
     try:
-        box.call({"do": "unpack", "root": str(job.root.resolve()), "files": job.files, "target": str(made.resolve())})
+        box.call(request, crash_again=crash_again)
     finally:
         box.close()
 
@@ -218,14 +226,15 @@ Seat = tuple[Path, int, int]  # a staging folder, and which folders it and the i
 _kept: dict[Seat, Sandbox] = {}
 
 
-def perform(staging: Path, task_id: str) -> Mark:
+def perform(staging: Path, task_id: str, *, crash_again: bool = True) -> Mark:
     """`converters.run.perform` in this process's child for the dataset.
 
     What only moves files to where a child cannot reach is done here: it parses nothing.
     """
     if load_plan(staging).task(task_id).kind in ("link", "place"):
         return run.perform(staging, task_id)
-    _box_for(staging).call({"do": "perform", "staging": str(staging.resolve()), "task": task_id})
+    request = {"do": "perform", "staging": str(staging.resolve()), "task": task_id}
+    _box_for(staging).call(request, crash_again=crash_again)
     mark = read_mark(staging, task_id)
     if mark is None:
         raise Incomplete(f"The mark of {task_id} vanished.")

@@ -69,7 +69,7 @@ MEANINGS: Final[Mapping[Action, str]] = {
     Action.ADOPTED: "a restarted driver goes on with what it held",
     Action.STAGE_BEGUN: "a run comes to another stage",
     Action.TASK_DONE: "one task of a run is done",
-    Action.TASK_DIED: "a task ended its worker for the `count`-th time, and is tried again",
+    Action.TASK_DIED: "a task lost its worker, its reader or its node for the `count`-th time, and is tried again",
     Action.CONVERTED: "the result is published",
     Action.IMPORTED: "the files of a remote source have come",
     Action.CHECKED: "files that came in chunks were read back",

@@ -6,6 +6,7 @@ It is of a format that a copy of the code knows besides the others: what a drive
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ SHAPE = (64, 256, 256)
 def probe(root, files, parameters):
     [name] = files
     act = (root / name).read_text().split()[1]
+    ACTS.get(f"{act} probe", int)()
     volume = Volume("poison", files, name, "poison", "", SHAPE, ("z", "y", "x"), roles_for(SHAPE), "uint8", "|u1",
                     (1, 256, 256), False, options={"act": act})
     return Source("poison", (volume,))
@@ -49,6 +51,7 @@ ACTS = {
     "signal": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda: ctypes.string_at(0),
     "exit": lambda: os._exit(0),
+    "early probe": lambda: os.kill(os.getpid(), signal.SIGKILL),
     "worker": lambda: os.kill(os.getppid(), signal.SIGKILL),
 }
 open_volume = PoisonReader
@@ -116,7 +119,7 @@ def test_what_ends_its_reader_is_to_blame_for_it_and_the_others_finish(
     stack: State, client: ScrayClient, tmp_path: Path, submit: Submit
 ) -> None:
     submit()
-    bad = [poison(client, tmp_path, act) for act in ("signal", "segfault", "exit")]
+    bad = [poison(client, tmp_path, act) for act in ("signal", "segfault", "exit", "early")]
     good = [send(client, SAMPLES / name, "OTHER") for name in GOOD]
     good_ones_finish(stack, client, good)
     for uuid in bad:
@@ -124,6 +127,12 @@ def test_what_ends_its_reader_is_to_blame_for_it_and_the_others_finish(
         assert (found["status"], found["error_code"]) == ("conversion failed", "reader-crashed")
         assert found["error_message"].startswith("Reading the file ended its process (")
         assert len(events(client, uuid, "claimed")) == 1, "it is not tried by one driver after the other"
+        died = events(client, uuid, "task-died")
+        assert died, "its second try"
+        assert all(event["message"].startswith(f"Its reader on {platform.node()}, process ") for event in died)
+        assert all(found["error_message"].split(" (")[0] in event["message"] for event in died)
+        assert len({event["task"] for event in died}) == len(died), "one rest for each"
+        assert uuid != bad[-1] or [event["task"] for event in died] == ["prepare"]
         nothing_is_left(stack, uuid)
 
 
@@ -139,7 +148,7 @@ def test_what_ends_its_worker_rests_between_its_tries_and_the_others_finish_mean
     [failed] = events(client, bad, "failed")
     deaths: dict[str, list[datetime]] = {}
     for event in events(client, bad, "task-died"):
-        assert event["message"].startswith("Its worker died: ")
+        assert event["message"].startswith(f"Its worker on {platform.node()}, process ")
         deaths.setdefault(event["task"], []).append(datetime.fromisoformat(event["time"]))
     times = next(times for task, times in deaths.items() if task in found["error_message"])
     assert len(times) == ATTEMPTS - 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import random
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -223,6 +226,7 @@ def test_what_loses_its_node_again_and_again_is_not_poison(ray: Any, monkeypatch
     from cluster import flights
 
     starts: list[int] = []
+    told: list[tuple[str, int, str]] = []
 
     def start() -> Any:
         starts.append(1)
@@ -233,7 +237,9 @@ def test_what_loses_its_node_again_and_again_is_not_poison(ray: Any, monkeypatch
         return gone("gone") if len(starts) <= flights.ATTEMPTS + 1 else "done"
 
     monkeypatch.setattr(flights, "_outcome", lost)
-    assert flights.call("once", start, lambda: None) == "done"
+    assert flights.call("once", start, lambda: None, lambda *what: told.append(what)) == "done"
+    says = "Its node died: gone It is tried again at once."
+    assert told == [("once", times, says) for times in range(1, flights.ATTEMPTS + 2)]
     assert len(starts) == flights.ATTEMPTS + 2
 
 
@@ -270,7 +276,7 @@ def test_while_a_call_rests_its_cpu_is_free(ray: Any, tmp_path: Path) -> None:
         return True
 
     told: list[tuple[str, int, float]] = []
-    flights = Flights[str](lambda key, times, seconds, how: told.append((key, times, seconds)))
+    flights = Flights[str](lambda key, times, says: told.append((key, times, float(says.split()[-2]))))
     flights.launch("deadly", lambda: ray.remote(max_retries=0, num_cpus=2)(deadly).remote())
     ended: list[tuple[str, Any]] = []
     free: list[float] = []
@@ -285,6 +291,61 @@ def test_while_a_call_rests_its_cpu_is_free(ray: Any, tmp_path: Path) -> None:
     assert [(key, times) for key, times, _ in told] == [("deadly", times) for times in range(1, ATTEMPTS)]
     assert len(set(free)) == len(told)
     assert all(seconds >= 0.5 * 2 ** (times - 1) for _, times, seconds in told)
+
+
+@pytest.mark.parametrize("stage", ["hash", "prepare", "seal"])
+def test_the_death_of_any_task_is_told_with_its_place_and_reason(
+    ray: Any, tmp_path: Path, beacon: None, stage: str
+) -> None:
+    from cluster.flights import call
+    from cluster.nodes import FOLDER, errand
+
+    def dies_once(log: str) -> str:
+        if not Path(log).exists():
+            Path(log).write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
+
+    dies_once.__name__ = f"{stage}_task"
+    told: list[tuple[str, int, str]] = []
+    start = partial(errand(num_cpus=1)(dies_once).remote, str(tmp_path / "log"))
+    assert call(stage, start, lambda: None, lambda *what: told.append(what)) == "done"
+    [(name, times, says)] = told
+    assert (name, times) == (stage, 1)
+    where = f"{platform.node()}, process {(tmp_path / 'log').read_text()}"
+    assert says.startswith(f"Its worker on {where} died: The worker died unexpectedly")
+    assert re.search(r"It is tried again in \d\.\d seconds\.$", says)
+    assert list((tmp_path / "storage" / "converted" / FOLDER).glob("task-*")) == [], "what is over says nothing"
+
+
+def test_a_reader_that_crashed_is_tried_once_more_after_a_rest_that_holds_no_cpu(
+    ray: Any, tmp_path: Path, beacon: None
+) -> None:
+    from cluster.flights import READER_ATTEMPTS, Flights
+    from cluster.nodes import errand
+
+    def perform_task(log: str) -> None:
+        with Path(log).open("a") as file:
+            file.write("x")
+        raise ReaderCrashed("Reading the file ended its process (SIGSEGV).")
+
+    told: list[tuple[str, int, str]] = []
+    flights = Flights[str](lambda *what: told.append(what))
+    flights.launch("brick", partial(errand(num_cpus=2)(perform_task).remote, str(tmp_path / "log")))
+    ended: list[tuple[str, Any]] = []
+    rests: list[float] = []
+    while not ended:
+        ended = flights.wait()
+        if flights.resting:
+            assert not flights.under_way
+            rests.append(flights.resting[0].not_before - time.monotonic())
+    assert isinstance(ended[0][1], ReaderCrashed)
+    assert (tmp_path / "log").read_text() == "x" * READER_ATTEMPTS
+    assert rests[0] > 0
+    [(name, times, says)] = told
+    assert (name, times) == ("brick", 1)
+    assert says.startswith(f"Its reader on {platform.node()}, process ")
+    assert " died: Reading the file ended its process (SIGSEGV). It is tried again in " in says
 
 
 def test_one_death_is_not_poison(ray: Any, tmp_path: Path) -> None:
@@ -364,6 +425,31 @@ def test_inputs_are_digested_as_one_process_would(tmp_path: Path) -> None:
     assert len(told) > 1
 
 
+@pytest.mark.usefixtures("ray")
+def test_what_one_driver_has_hashed_the_next_one_does_not_hash_again(tmp_path: Path) -> None:
+    from cluster.hashing import digest_inputs
+
+    (root := tmp_path / "upload").mkdir()
+    for name in "ab":
+        (root / name).write_bytes(random.Random(name).randbytes(104_857_601))
+    expected = tuple(digest_file(root, name) for name in "ab")
+    told: list[int] = []
+
+    def stop() -> None:
+        if sum(told):
+            raise InterruptedError
+
+    staging = tmp_path / "staging"
+    with pytest.raises(InterruptedError):
+        digest_inputs(root, ["a", "b"], on_bytes=told.append, stop=stop, parent=staging)
+    assert 0 < sum(told) < 2 * 104_857_601, "the first one died on its way"
+    before = told.copy()
+    told.clear()
+    assert digest_inputs(root, ["a", "b"], on_bytes=told.append, stop=lambda: None, parent=staging) == expected
+    assert told[0] == sum(before), "that much was known"
+    assert sum(told) == 2 * 104_857_601
+
+
 # --- hostile bricks ------------------------------------------------------------------------------
 
 
@@ -400,7 +486,7 @@ def perform_badly(staging: str, task_id: str) -> Mark:
     from converters import sandbox
 
     sandbox.Sandbox.program, sandbox.Sandbox.silence_seconds = "tests.hostile_child", 2.0
-    return sandbox.perform(Path(staging), task_id)
+    return sandbox.perform(Path(staging), task_id, crash_again=False)
 
 
 def _lines(path: Path) -> list[str]:
