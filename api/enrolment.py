@@ -47,8 +47,8 @@ def enrol(
     an upload that comes in pieces.
     """
     path = str(fields.path(filename))
-    existing = _existing(backend, fields)
-    target = existing.uuid if existing else read_uuid(fields.dataset_identifier or "") or str(uuid.uuid4())
+    found = existing(backend, fields)
+    target = found.uuid if found else read_uuid(fields.dataset_identifier or "") or str(uuid.uuid4())
     backend.uploads.open(
         job_id,
         {
@@ -63,14 +63,14 @@ def enrol(
         lasting=session is not None,
     )
     try:
-        if existing is None:
+        if found is None:
             backend.queue.add(_document(backend, target, job_id, path, fields))
         else:
             backend.queue.upload_opened(target, job_id)
     except BaseException:
         backend.uploads.remove(job_id)
         raise
-    return Enrolment(job_id, target, path, existing is None, fields)
+    return Enrolment(job_id, target, path, found is None, fields)
 
 
 def withdraw(backend: Backend, enrolment: Enrolment) -> None:
@@ -87,7 +87,8 @@ def amend(backend: Backend, enrolment: Enrolment, fields: UploadFields, filename
     return replace(enrolment, fields=fields, path=str(fields.path(filename)))
 
 
-def _existing(backend: Backend, fields: UploadFields) -> Dataset | None:
+def existing(backend: Backend, fields: UploadFields) -> Dataset | None:
+    """The dataset that the file is to join, None for a new one. Raises NotFound, Ambiguous, Conflict."""
     identifier = fields.dataset_identifier
     if identifier is None:
         if fields.add_to_existing:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from api.backend import Backend
-from api.enrolment import settings_of
+from api.enrolment import existing, settings_of
 from api.fields import Text, UploadFields, read_uuid
 from api.state import BackendOf
 from scray.errors import BadRequest, Conflict, Forbidden, NotFound, SourceDenied, SourceNotFound
@@ -113,10 +113,12 @@ def _allowed(backend: Backend, path: str) -> Any:
 def enrol(backend: Backend, fields: UploadFields, kind: str, config: Config, prefix: str) -> dict[str, Any]:
     """The dataset of an import, stored before anything is answered; what the request said of its source is sealed.
 
-    Raises Conflict where the dataset exists: an import makes a dataset of its own.
+    Raises Conflict where the dataset exists, or, for files that are to be added to it, is in work.
     """
     if isinstance(config, PathConfig):
         _allowed(backend, config.path)
+    if fields.add_to_existing:
+        return _add(backend, fields, kind, config)
     target = _target(fields)
     link = config.url if isinstance(config, UrlConfig) and config.link_only else None
     settings = settings_of(fields) | ({"convert": False, "data_conversion_needed": False} if link else {})
@@ -126,9 +128,7 @@ def enrol(backend: Backend, fields: UploadFields, kind: str, config: Config, pre
             "name": fields.dataset_name,
             "user_email": fields.user_email,
             "sensor": fields.sensor,
-            "source_type": kind,
-            "source_path": config.shown,
-            "source_sealed": backend.sealer.seal(config.to_seal()),
+            **_source(backend, kind, config),
             "link_only": link is not None,
             "url": link or "",
             "destination_path": str(backend.storage.upload_dir(target)),
@@ -141,10 +141,25 @@ def enrol(backend: Backend, fields: UploadFields, kind: str, config: Config, pre
     return document
 
 
+def _add(backend: Backend, fields: UploadFields, kind: str, config: Config) -> dict[str, Any]:
+    """More files for a dataset that is there. Raises NotFound, Conflict."""
+    if isinstance(config, UrlConfig) and config.link_only:
+        raise Conflict("A link makes a dataset of its own; send link_only=false to fetch the file.")
+    found = existing(backend, fields)
+    assert found is not None
+    settle = backend.settings.settle_seconds if fields.joins else 0.0
+    source = _source(backend, kind, config)
+    backend.queue.import_added(found.uuid, settle, {**source, "link_only": False, "imported": False})
+    return {"uuid": found.uuid, "name": found.name, "job_id": f"upload_{found.uuid}"}
+
+
+def _source(backend: Backend, kind: str, config: Config) -> dict[str, Any]:
+    sealed = backend.sealer.seal(config.to_seal())
+    return {"source_type": kind, "source_path": config.shown, "source_sealed": sealed}
+
+
 def _target(fields: UploadFields) -> str:
     identifier = fields.dataset_identifier
-    if fields.add_to_existing:
-        raise Conflict("An import makes a dataset of its own; send add_to_existing=false.")
     if identifier is None:
         return str(uuid.uuid4())
     target = read_uuid(identifier)

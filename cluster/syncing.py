@@ -6,6 +6,7 @@ was stopped. Credentials stay sealed on the way to the tasks, and are forgotten 
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -48,6 +49,11 @@ class Errand:
     sealed: str
     folder: str
 
+    @property
+    def origin(self) -> str:
+        """What tells one import of a dataset from another."""
+        return hashlib.sha256(self.sealed.encode()).hexdigest()
+
 
 # --- the tasks ---------------------------------------------------------------------------------------
 
@@ -61,7 +67,8 @@ def _source(kind: str, sealed: str) -> Source:
 @errand(num_cpus=FETCH_CPUS)
 def begin_task(errand: Errand) -> None:
     """Ask the source what there is, and note it."""
-    Intake.begin(Path(errand.folder), _source(errand.kind, errand.sealed), load_settings().max_bytes)
+    source = _source(errand.kind, errand.sealed)
+    Intake.begin(Path(errand.folder), source, load_settings().max_bytes, errand.origin)
 
 
 @errand(num_cpus=FETCH_CPUS, scheduling_strategy="SPREAD")
@@ -103,6 +110,7 @@ def _import(work: Conversion, errand: Errand) -> dict[str, Any]:
     for left in reversed(range(STARTS)):
         try:
             intake = _begin(work, errand)
+            intake.check_free(work.desk.storage.upload_dir(work.claim.uuid))
             _fetch(work, errand, intake)
             _check(work, intake)
             break
@@ -121,7 +129,10 @@ def _import(work: Conversion, errand: Errand) -> dict[str, Any]:
 def _begin(work: Conversion, errand: Errand) -> Intake:
     work.meter.enter("listing")
     with suppress(FileNotFoundError):
-        return Intake(Path(errand.folder))
+        intake = Intake(Path(errand.folder))
+        if intake.origin == errand.origin:
+            return intake
+        remove(intake.folder)  # an earlier import of the dataset left it
     call("list", lambda: begin_task.options(name=f"{_label(work)}:list").remote(errand), work.check)
     return Intake(Path(errand.folder))
 
@@ -216,7 +227,7 @@ def clear(desk: Desk, uuid: str) -> None:
     """An import that is not gone on with leaves no bytes and no credentials."""
     remove(folder(desk.storage, uuid))
     with suppress(DatabaseError):  # the next round of `reap` forgets them
-        desk.catalog.amend(uuid, {SEALED: None})
+        desk.catalog.unseal(uuid)
 
 
 def reap(desk: Desk) -> None:

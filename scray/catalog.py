@@ -19,6 +19,7 @@ from scray.database import COUNTERS, DATASETS, DRIVERS, RUNS, UPLOADS, Document,
 from scray.dataset import OWNERS
 from scray.errors import Ambiguous, NotFound
 from scray.manifest import FileDigest
+from scray.status import Status
 from scray.uploads import STORED
 
 TEAMS, PROFILES = "teams", "user_profile"  # the portal's; only read
@@ -152,6 +153,12 @@ class Catalog:
             raise ValueError("the status is written by the queue alone")
         now = server_time(self._database)
         self._datasets.update_one({"uuid": uuid}, {"$set": {**values, "updated_at": now}})
+
+    @steady
+    def unseal(self, uuid: str) -> None:
+        """Forget what was said of the source of an import that is over; the next one may wait already."""
+        over = {"uuid": uuid, "status": {"$ne": str(Status.SYNC_QUEUED)}}
+        self._datasets.update_one(over, {"$set": {"source_sealed": None, "updated_at": server_time(self._database)}})
 
     @steady
     def add_file(self, uuid: str, file: Mapping[str, Any]) -> None:

@@ -179,6 +179,18 @@ def refetch(old: Dataset, now: datetime) -> Change:
     return _moved(old, Status.SYNC_QUEUED, now, BLAMELESS | {"attempt": 0, "losses": 0, "not_before": None})
 
 
+def import_added(old: Dataset, now: datetime, settle_seconds: float, fields: Mapping[str, Any]) -> Change:
+    """Fetch more files for a dataset that has ended or waits for its conversion; `fields` say from where.
+
+    Raises Conflict while anybody works on it, or files of it are coming.
+    """
+    if old.lease or old.open_uploads or old.status not in ENDS | {Status.CONVERSION_QUEUED}:
+        raise Conflict(f"The dataset is {old.status!s}: import more files into it when that is over.")
+    fresh: Change = {"attempt": 0, "losses": 0, "not_before": None, "failed_upload": {}}
+    settle = {"settle_seconds": settle_seconds}
+    return _moved(old, Status.SYNC_QUEUED, now, BLAMELESS | fresh | settle | dict(fields))
+
+
 def upload_opened(old: Dataset, now: datetime, upload: str) -> Change | None:
     """A file begins to arrive. While somebody works on the dataset, it asks for another run after this one."""
     if upload in old.open_uploads:

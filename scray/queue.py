@@ -201,6 +201,11 @@ class Queue:
         self._change(uuid, change.refetch)
         return self.dataset(uuid)
 
+    def import_added(self, uuid: str, settle_seconds: float, fields: Mapping[str, Any]) -> Dataset:
+        """Fetch more files for a dataset, from the source in `fields`. Raises Conflict while it is in work."""
+        self._change(uuid, lambda old, now: change.import_added(old, now, settle_seconds, fields))
+        return self.dataset(uuid)
+
     def upload_opened(self, uuid: str, upload: str) -> bool:
         """An upload (its id) begins; saying it again changes nothing."""
         return self._change(uuid, lambda old, now: change.upload_opened(old, now, upload)) is not None

@@ -23,7 +23,7 @@ from scray.errors import (
 from scray.queue import Claim, Queue
 from scray.retry import MAX_ATTEMPTS
 from scray.rows import Document
-from scray.status import CLAIMS, CONVERTIBLE, Status
+from scray.status import CLAIMS, CONVERTIBLE, ENDS, Status
 
 LEASE = 60.0
 LONG = 3 * LEASE
@@ -437,6 +437,38 @@ class QueueContract:
         assert (again.status, again.attempt, again.error_code) == (Status.SYNC_QUEUED, 0, "")
         assert stage.queue.finish(stage.take())
         assert stage.status() is Status.DONE
+
+    # --- more files from elsewhere ---
+
+    @pytest.mark.parametrize("status", Status)
+    def test_an_import_is_added_to_what_nobody_works_on(self, stage: Stage, status: Status) -> None:
+        old = {"uuid": "d", "status": str(status), "attempt": 3, "error_code": "storage", "needs_check": True}
+        stage.put(old | {"failed_upload": {"code": "storage"}, "source_path": "old"})
+        if status not in ENDS | {Status.CONVERSION_QUEUED}:
+            with pytest.raises(Conflict):
+                stage.queue.import_added("d", 10, {"source_path": "new"})
+            assert (stage.status(), stage.row("d")["source_path"]) == (status, "old")
+            return
+        added = stage.queue.import_added("d", 10, {"source_path": "new"})
+        assert (added.status, added.attempt, added.error_code) == (Status.SYNC_QUEUED, 0, "")
+        assert stage.row("d")["source_path"] == "new"
+        assert stage.queue.finish(stage.take())
+        assert stage.status() is Status.UPLOAD_QUEUED, "what came before is still to be checked"
+        assert stage.queue.finish(stage.take())
+        assert stage.status() is Status.CONVERSION_QUEUED
+        assert stage.queue.claim("driver") is None, "the settle time has not passed"
+        stage.wait(10.5)
+        assert stage.take().uuid == "d"
+
+    @pytest.mark.parametrize("fields", [{"open_uploads": ["one"]}, {"lease": {"owner": "x", "token": "y"}}])
+    def test_an_import_is_not_added_while_files_come_or_somebody_works(
+        self, stage: Stage, fields: dict[str, Any]
+    ) -> None:
+        lease = {"expires_at": stage.queue.now() + timedelta(seconds=60)}
+        fields = {name: {**value, **lease} if name == "lease" else value for name, value in fields.items()}
+        stage.put({"uuid": "d", "status": str(Status.CONVERSION_QUEUED), **fields})
+        with pytest.raises(Conflict):
+            stage.queue.import_added("d", 0, {})
 
     # --- uploads ---
 

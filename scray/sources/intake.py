@@ -64,6 +64,7 @@ class Intake:
             self.files = tuple(RemoteFile(**file) for file in plan["files"])
             self.linked = frozenset(plan["linked"])
             self.notes = tuple(plan["notes"])
+            self.origin = str(plan["origin"])
             found = portions(self.files, self.linked, int(plan["most_bytes"]))
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{PLAN} of the import is damaged: {error}") from error
@@ -73,11 +74,11 @@ class Intake:
             self._spans[piece.file].append(piece.span)
 
     @classmethod
-    def begin(cls, folder: Path, source: Source, most_bytes: int) -> Intake:
+    def begin(cls, folder: Path, source: Source, most_bytes: int, origin: str = "") -> Intake:
         """Ask the source, link what can be linked, and note what there is to fetch.
 
-        `most_bytes` is the limit for files whose size nobody knows. Raises what the source does, EmptyInput, BadInput
-        for files that get in each other's way, NoSpace.
+        `most_bytes` is the limit for files whose size nobody knows, `origin` tells this import from others. Raises what
+        the source does, EmptyInput, BadInput for files that get in each other's way, NoSpace.
         """
         listing = source.probe()
         check_listing(listing)
@@ -89,6 +90,7 @@ class Intake:
         check_room(listing.files, set(linked), free_bytes(folder))
         files = [asdict(file) for file in listing.files]
         plan = {"files": files, "linked": linked, "most_bytes": most_bytes, "notes": listing.notes}
+        plan["origin"] = origin
         write_atomic(folder / PLAN, json.dumps(plan).encode())
         return cls(folder)
 
@@ -207,6 +209,13 @@ class Intake:
         self.part(file).unlink(missing_ok=True)
 
     # --- landing -------------------------------------------------------------------------------------
+
+    def check_free(self, root: Path) -> None:
+        """Raises Conflict where anything else has the name of one of the files below `root`."""
+        for number, file in enumerate(self.files):
+            target, part = root / file.path, self.part(number)
+            if os.path.lexists(target) and not (part.exists() and target.samefile(part)):
+                raise Conflict(f"The dataset already has another '{file.path}'.")
 
     def land(self, root: Path) -> Iterator[tuple[RemoteFile, int]]:
         """Give every file its name below `root`, never over another file; done again, harmless.

@@ -191,7 +191,7 @@ def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, 
     assert client.wait(uuid, 90)["status"] == "done"
     assert uploaded(stack, uuid) == {"large.bin": content}
     for number in done:
-        span = f"bytes={number * RANGE_BYTES}-{(number + 1) * RANGE_BYTES - 1}"
+        span = f"bytes={number * RANGE_BYTES}-{min((number + 1) * RANGE_BYTES, len(content)) - 1}"
         assert [asked for _, asked in web.asked].count(span) == 1
 
 
@@ -284,6 +284,49 @@ def test_a_folder_of_the_server(stack: State, client: ScrayClient) -> None:
     assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
     files = {str(p.relative_to(SAMPLES / "cat_rgb")) for p in (SAMPLES / "cat_rgb").rglob("*") if p.is_file()}
     assert set(uploaded(stack, begun["dataset_uuid"])) == files
+
+
+def test_more_files_are_imported_into_a_dataset(stack: State, client: ScrayClient, web: Web, tmp_path: Path) -> None:
+    """Beside what was uploaded: both are converted anew; a name that is taken is told before anything is fetched."""
+    picture = (SAMPLES / "img3d.tif").read_bytes()
+    (tmp_path / "1.tif").write_bytes(picture)
+    form = {"sensor": "TIFF", "name": "imported", "user_email": FIELDS["user_email"]}
+    uuid = client.upload(tmp_path / "1.tif", **form).dataset_uuid
+    joins = {"dataset_identifier": uuid, "add_to_existing": True}
+    nothing = {"filename": "nothing", "file_size": 0, **FIELDS, **joins}
+    session = client.ask("POST", "/api/upload/initiate-chunked", json=nothing)["upload_id"]
+    client.ask("POST", f"/api/upload/large/complete/{session}")
+    assert client.wait(uuid, 90)["status"] == "done"
+    web.put("/2.tif", picture)
+    begun = started(stack, "url", {"url": web.url("/2.tif")}, **joins)
+    assert begun["dataset_uuid"] == uuid
+    until(lambda: job(stack, begun["job_id"])["status"] == "completed", 90, "the second conversion")
+    manifest = json.loads((Path(stack.data) / "converted" / uuid / "manifest.json").read_text())
+    assert [file["path"] for file in manifest["inputs"]] == ["1.tif", "2.tif", "nothing"]
+    asked = len(web.asked)
+    taken = started(stack, "url", {"url": web.url("/2.tif")}, **joins)
+    until(lambda: job(stack, taken["job_id"])["status"] == "failed", 60, "the refusal")
+    assert "already has another '2.tif'" in job(stack, taken["job_id"])["error"]
+    assert len(web.asked) == asked + 1, "it was fetched although its name is taken"
+    assert uploaded(stack, uuid) == {"1.tif": picture, "2.tif": picture, "nothing": b""}
+    row = document(stack, uuid)
+    assert (row["file_count"], row["total_size_bytes"]) == (3, 2 * len(picture))
+
+
+def test_what_cannot_be_imported_into(stack: State, client: ScrayClient, tmp_path: Path) -> None:
+    (tmp_path / "1.tif").write_bytes(b"1")
+    form = {"name": "imported", "user_email": FIELDS["user_email"], "convert": False}
+    uuid = client.upload(tmp_path / "1.tif", sensor="TIFF", **form).dataset_uuid
+    where = {"path": str(SAMPLES / "img3d.tif")}
+    for identifier, more, status, says in (
+        ("0" * 8 + "-0000-4000-8000-" + "0" * 12, {}, 404, "not found"),
+        (uuid, {"sensor": "HDF5"}, 409, "of the sensor TIFF"),
+        (uuid, {"source_type": "url", "source_config": {"url": "http://x.org/", "link_only": True}}, 409, "A link"),
+        (uuid, {"add_to_existing": False}, 409, "already"),
+    ):
+        joins = {"dataset_identifier": identifier, "add_to_existing": True, **more}
+        answer = initiate(stack, "path", where, **joins)
+        assert (answer.status_code, says in answer.text) == (status, True), answer.text
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ documents = st.fixed_dictionaries(
 )
 
 
-@given(documents, st.integers(0, 9), st.sampled_from([BadInput(), StorageError(), WorkerLost()]))
+@given(documents, st.integers(0, 10), st.sampled_from([BadInput(), StorageError(), WorkerLost()]))
 def test_every_change_of_every_dataset_is_legal_and_whole(
     document: dict[str, Any], which: int, error: Exception
 ) -> None:
@@ -91,6 +91,7 @@ def apply(which: int, old: Dataset, error: Exception) -> change.Change | None:
             lambda: change.requeue(old, NOON, {}),
             lambda: change.upload_opened(old, NOON, "c"),
             lambda: change.upload_closed(old, NOON, "a", 5, error, False),
+            lambda: change.import_added(old, NOON, 5, {"source_path": "new"}),
         )[which]()
     except Conflict:
         return None
