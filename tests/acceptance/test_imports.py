@@ -290,7 +290,7 @@ def test_more_files_are_imported_into_a_dataset(stack: State, client: ScrayClien
     """Beside what was uploaded: both are converted anew; a name that is taken is told before anything is fetched."""
     picture = (SAMPLES / "img3d.tif").read_bytes()
     (tmp_path / "1.tif").write_bytes(picture)
-    form = {"sensor": "TIFF", "name": "imported", "user_email": FIELDS["user_email"]}
+    form: dict[str, Any] = {"sensor": "TIFF", "name": "imported", "user_email": FIELDS["user_email"]}
     uuid = client.upload(tmp_path / "1.tif", **form).dataset_uuid
     joins = {"dataset_identifier": uuid, "add_to_existing": True}
     nothing = {"filename": "nothing", "file_size": 0, **FIELDS, **joins}
@@ -315,7 +315,7 @@ def test_more_files_are_imported_into_a_dataset(stack: State, client: ScrayClien
 
 def test_what_cannot_be_imported_into(stack: State, client: ScrayClient, tmp_path: Path) -> None:
     (tmp_path / "1.tif").write_bytes(b"1")
-    form = {"name": "imported", "user_email": FIELDS["user_email"], "convert": False}
+    form: dict[str, Any] = {"name": "imported", "user_email": FIELDS["user_email"], "convert": False}
     uuid = client.upload(tmp_path / "1.tif", sensor="TIFF", **form).dataset_uuid
     where = {"path": str(SAMPLES / "img3d.tif")}
     for identifier, more, status, says in (
