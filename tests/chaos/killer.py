@@ -178,15 +178,17 @@ class Killer:
         while time.monotonic() < deadline:
             left = [kind for kind in kinds if self.killed[kind] < orders.counts.get(kind, 0)]
             turn = [kind for kind in left if not self.ahead(kind, orders)] or left
+            self.random.shuffle(turn)
             if not (left or points) or idle():
                 return
             if points and self.struck(points[0]):
                 points.pop(0)
                 if points:
                     self.arm(points[0])
-            if turn:
+            for kind in turn:
                 with suppress(psutil.Error, OSError):
-                    kinds[self.random.choice(turn)]()
+                    if kinds[kind]():
+                        break
             time.sleep(self.random.uniform(0.05, 0.3))
 
 
