@@ -99,7 +99,7 @@ class H5Store:
             step = steps.popleft()
             link = link_of(at, step, f"{name}:{path}")
             if isinstance(link, h5py.HardLink):
-                at, trail = self._open(name, at, step), [*trail, step]
+                at, trail = self._open(name, at, step, "/".join(trail)), [*trail, step]
                 continue
             hops += 1
             if hops > MAX_HOPS:
@@ -112,23 +112,26 @@ class H5Store:
             steps.extendleft(reversed(_steps(link.path)))
         return Found(name, "/" + "/".join(trail), at)
 
-    def below(self, found: Found, key: str) -> Found:
-        """The object that a hard link of a group is."""
-        return Found(found.file, f"{found.path.rstrip('/')}/{key}", self._open(found.file, found.item, key))
+    def child(self, group: Found, key: str, link: Any) -> Found:
+        """What a link of a group leads to, as `find` does, without the way from the root where that is not needed."""
+        path = f"{group.path.rstrip('/')}/{key}"
+        if not isinstance(link, h5py.HardLink):
+            return self.find(group.file, path)
+        return Found(group.file, path, self._open(group.file, group.item, key, group.path))
 
-    def _open(self, name: str, group: Any, step: str) -> Any:
+    def _open(self, name: str, group: Any, step: str, where: str) -> Any:
         """The object of a hard link; samples kept in other files are looked for beside this one."""
         if not isinstance(group, h5py.Group):
             raise MissingSource(f"{name}: there is no {step} below {group.name}.")
-        with reading(f"{name}:{spelt(group.name).rstrip('/')}/{step}", "HDF5"):
+        with reading(f"{name}:/{where.strip('/')}/{step}", "HDF5"):
             raw = _raw(group, step)
-            key = (name, int(h5py.h5o.get_info(group.id, raw).addr))
-            if key in self._external:
-                return self._external[key]
+            if self._external and (known := self._external.get((name, _address(group, raw)))):
+                return known
             item = _object(group, raw)
             if not isinstance(item, h5py.Dataset) or not item.external:
                 return item
             item = None  # HDF5 would look in the working directory, and refuses another prefix while it is open
+            key = (name, _address(group, raw))
             access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
             access.set_efile_prefix(str((self.root / name).parent).encode())
             self._external[key] = h5py.Dataset(h5py.h5d.open(group.id, raw, access))
@@ -254,6 +257,10 @@ def _raw(group: Any, step: str) -> bytes:
     return _SPELT.sub(lambda code: bytes([int(code[1], 16)]), raw)
 
 
+def _address(group: Any, raw: bytes) -> int:
+    return int(h5py.h5o.get_info(group.id, raw).addr)
+
+
 def _object(group: Any, raw: bytes) -> Any:
     opened = h5py.h5o.open(group.id, raw)
     kinds = {h5py.h5g.GroupID: h5py.Group, h5py.h5d.DatasetID: h5py.Dataset}
@@ -265,10 +272,9 @@ def link_of(group: Any, step: str, what: str) -> Any:
     link = None
     if isinstance(group, h5py.Group):
         with reading(what, "HDF5"):
-            raw = _raw(group, step)
-            odd = raw != step.encode() and group.id.links.exists(raw)
-            odd = odd and group.id.links.get_info(raw).type == h5py.h5l.TYPE_HARD  # others cannot be asked for by it
-            link = h5py.HardLink() if odd else group.get(step, getlink=True)
+            raw, links = _raw(group, step), group.id.links
+            hard = links.exists(raw) and links.get_info(raw).type == h5py.h5l.TYPE_HARD
+            link = h5py.HardLink() if hard else group.get(step, getlink=True)  # by no other spelling than its own
     if link is None:
         raise MissingSource(f"{what} does not exist: there is no {step}.")
     return link

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -32,11 +33,11 @@ class Node:
     found: Found
     nx_class: str = ""
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.found.item.shape or ())
 
-    @property
+    @cached_property
     def samples(self) -> int:
         return math.prod(self.shape)
 
@@ -105,8 +106,7 @@ def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str
         link = link_of(node.found.item, key, f"{node.found.file}:{path}")
         if isinstance(link, h5py.SoftLink):
             return []  # what it leads to is met on its own path
-        hard = isinstance(link, h5py.HardLink)
-        found = store.below(node.found, key) if hard else store.find(node.found.file, f"{node.found.path}/{key}")
+        found = store.child(node.found, key, link)
         if found.identity in seen:
             return []
     except ScrayError as error:
@@ -170,14 +170,15 @@ def attributes(item: Any) -> dict[str, Any]:
 def attribute(item: Any, name: str) -> Any:
     """One attribute as Python or numpy has it; None where there is none, a sentence where it is unreadable."""
     try:
-        if name not in item.attrs:
+        attrs = item.attrs
+        if name not in attrs:
             return None
-        raw = item.attrs.get_id(name)
+        raw = attrs.get_id(name)
         if raw.get_storage_size() > MAX_ATTRIBUTE_BYTES:
             return f"{raw.get_storage_size()} bytes, left out"
         if raw.get_type().detect_class(h5py.h5t.REFERENCE):  # they tell nothing outside the file, and may crash HDF5
             return "references, left out"
-        return item.attrs[name]
+        return attrs[name]
     except Exception as error:
         return f"unreadable: {error}"
 

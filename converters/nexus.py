@@ -23,6 +23,7 @@ from scray.errors import BadParameter, ScrayError
 
 ROLES = ("volume", "presample", "postsample", "Xs", "Ys")
 MAX_COORDINATE = 100_000
+MAX_WITH_AXES = 1000  # signals whose axes are looked up and told
 
 
 def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
@@ -50,6 +51,8 @@ def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mappin
         notes = nxscan.mismatches(nodes[0], chosen) + [
             f"{role} was not named; {node.path} has its name and size." for role, ns in found.items() for node in ns
         ]
+        if len(source.volumes) > MAX_WITH_AXES:
+            notes.append(f"Of {len(source.volumes)} signals metadata.json has the axes of {MAX_WITH_AXES}.")
         volumes = (*source.volumes, *nxscan.ratio(nodes[0], roles, name))
         return replace(source, volumes=volumes, notes=(*notes, *source.notes))
 
@@ -68,7 +71,7 @@ def _about(store: H5Store, name: str, tree: Tree, source: Source, roles: Mapping
             record |= _values(store, name, node.path)
     return {
         "signals": list(paths),
-        "axes": {path: _coordinates(store, name, path, groups) for path in paths},
+        "axes": {path: _coordinates(store, name, path, groups) for path in list(paths)[:MAX_WITH_AXES]},
         "roles": told,
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import h5py
 
-from converters.h5links import H5Store, spelt
+from converters.h5links import Found, H5Store, link_of, spelt
 from converters.h5walk import Node, Tree, attribute, text, texts
 from scray.errors import ScrayError
 
@@ -117,7 +117,7 @@ def marked(store: H5Store, group: Node, name: str) -> dict[str, str]:
     found = {}
     for key in sorted(map(spelt, group.found.item))[:MAX_CHILDREN]:
         try:
-            item = store.find(group.found.file, f"{group.found.path}/{key}").item
+            item = _found(store, group, key).item
         except ScrayError:
             continue
         if value := text(attribute(item, name)):
@@ -129,10 +129,16 @@ def _at(store: H5Store, tree: Tree, group: Node, key: str) -> Node | None:
     """The dataset of a group by this path, also when the walk met it first on another one."""
     path = f"{group.path.rstrip('/')}/{key}"
     try:
-        found = store.find(group.found.file, f"{group.found.path}/{key}")
+        found = _found(store, group, key)
     except ScrayError as error:
         if key in group.found.item:
             tree.broken.setdefault(path, error)
             tree.lost.setdefault(path, error)
         return None
     return Node(path, found) if found.identity in tree.numeric else None
+
+
+def _found(store: H5Store, group: Node, key: str) -> Found:
+    if "/" in key or key in ("", "."):
+        return store.find(group.found.file, f"{group.found.path}/{key}")
+    return store.child(group.found, key, link_of(group.found.item, key, f"{group.found.file}:{group.path}/{key}"))
