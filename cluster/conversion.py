@@ -158,7 +158,7 @@ class Conversion:
         staging = self._prepare(job, inputs, parent)
         plan = load_plan(staging)
         reach("planned")
-        if not publishing.is_published(target, plan):
+        if not publishing.is_published(target, plan, self._read):
             reap_staging(storage, uuid, staging.name, job.root.name, DIGESTS)
             with checking.WholeHashes(self) as whole:
                 self._perform(staging, plan)
@@ -185,18 +185,25 @@ class Conversion:
 
     def _hash(self, job: Job, parent: Path) -> tuple[FileDigest, ...]:
         self.meter.enter("hashing", sum((job.root / name).stat().st_size for name in job.files))
-        again = partial(self.meter.add, new=False)  # or what fails after this would be tried for ever
-        found = digest_inputs(
-            job.root,
-            job.files,
-            on_bytes=again,
+        found = self._digest(job.root, job.files, parent)
+        arrivals.compare(job.root, found, self.desk.catalog.arrivals(self.claim.uuid))
+        return found
+
+    def _read(self, target: Path, sizes: Mapping[str, int]) -> tuple[FileDigest, ...]:
+        """A result that is there already, by tasks: ten terabytes are too much for one process."""
+        self.meter.enter("checking", sum(sizes.values()))
+        return self._digest(target, tuple(sizes))
+
+    def _digest(self, root: Path, files: tuple[str, ...], parent: Path | None = None) -> tuple[FileDigest, ...]:
+        return digest_inputs(
+            root,
+            files,
+            on_bytes=partial(self.meter.add, new=False),  # or what fails after this would be tried for ever
             stop=self.check,
             on_death=self.tell_death,
             label=self.label,
             parent=parent,
         )
-        arrivals.compare(job.root, found, self.desk.catalog.arrivals(self.claim.uuid))
-        return found
 
     def _unpack(self, job: Job, inputs: tuple[FileDigest, ...], parent: Path) -> Job:
         """The job on what its archives hold; while they are unpacked, the dataset says so."""

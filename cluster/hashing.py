@@ -1,4 +1,4 @@
-"""The digests of a dataset's inputs, hashed by Ray tasks: spans of large files, or many small files, at a time."""
+"""The digests of inputs, and of results, hashed by Ray tasks: spans of large files, or many small files, at a time."""
 
 from __future__ import annotations
 

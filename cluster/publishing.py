@@ -8,12 +8,13 @@ it away from everybody else; (3) it is checked against its manifest; (4) it is r
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from converters.plan import Plan
 from scray.crash import reach
 from scray.errors import Incomplete
-from scray.manifest import MANIFEST, Manifest
+from scray.manifest import MANIFEST, FileDigest, Manifest
 from scray.storage import fsync_folder, publish_tree
 
 TAKEN = re.compile(r"([0-9a-f]{32})\.[\w-]+")
@@ -65,10 +66,18 @@ def clear_unfinished(tree: Path) -> None:
         path.unlink()
 
 
-def is_published(target: Path, plan: Plan) -> bool:
-    """Whether the dataset at `target` is the result of this plan, every byte of it."""
+Read = Callable[[Path, Mapping[str, int]], Iterable[FileDigest]]  # the digests of files of these sizes below a folder
+
+
+def is_published(target: Path, plan: Plan, read: Read) -> bool:
+    """Whether the dataset at `target` is the result of this plan, every byte of it.
+
+    Of another plan, or with another file missing, longer or shorter, it is not, and nothing has to be `read`.
+    """
     manifest = _manifest(target)
-    return manifest is not None and manifest.plan == plan.digest and not manifest.differences(target)
+    if manifest is None or manifest.plan != plan.digest or manifest.differences(target, read=False):
+        return False
+    return set(read(target, {file.path: file.size for file in manifest.outputs})) == set(manifest.outputs)
 
 
 def _manifest(folder: Path) -> Manifest | None:

@@ -18,6 +18,7 @@ import pytest
 
 from cluster.children import marked
 from cluster.state import State
+from converters.verify import verify
 from scray.client import ScrayClient
 from tests.acceptance.test_driver import alive, begin, check
 from tests.acceptance.test_spine import SAMPLES, drivers, many, result_of, send, staging_of
@@ -120,6 +121,23 @@ def test_a_cancel_frees_cpus_and_space_within_15_s(stack: State, client: ScrayCl
     assert (code, queued["dataset_uuid"]) == (0, uuid)
     assert client.wait(uuid, 120)["status"] == "done"
     assert scray(stack, "retry", "no such dataset")[1]["error"]["code"] == "not-found"
+
+
+def test_a_result_that_is_there_is_read_by_tasks_and_made_again_only_if_it_is_damaged(
+    stack: State, client: ScrayClient
+) -> None:
+    uuid = send(client, SAMPLES / "img3d.tif", "TIFF")
+    assert client.wait(uuid, 60)["status"] == "done"
+    stages = []
+    for damaged in (False, True):
+        block = next(result_of(stack, uuid).rglob("*.bin"))
+        content = block.read_bytes()
+        block.write_bytes(bytes([content[0] ^ damaged]) + content[1:])
+        assert scray(stack, "retry", uuid)[0] == 0
+        assert client.wait(uuid, 60)["status"] == "done"
+        assert verify(result_of(stack, uuid), SAMPLES / "img3d.tif") == []
+        stages.append([event["stage"] for event in client.logs(uuid)["events"] if event["action"] == "stage-begun"])
+    assert [("checking" in names, "converting" in names) for names in stages] == [(True, False), (True, True)]
 
 
 def test_the_driver_is_submitted_once_and_its_folder_is_small(stack: State, client: ScrayClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from converters.run import Serial, execute, load_plan
 from converters.seal import seal
 from converters.verify import verify
 from scray.errors import Incomplete
-from scray.manifest import digest_file
+from scray.manifest import MANIFEST, FileDigest, Manifest, digest_file
 
 OLD, NEW = "0" * 32, "1" * 32
 
@@ -25,6 +26,7 @@ class Dataset:
 
     def __init__(self, folder: Path) -> None:
         self.source, self.parent, self.target = folder / "source", folder / "staging", folder / "converted"
+        self.reads: list[str] = []
         self.source.mkdir()
         self.write(1)
 
@@ -43,8 +45,17 @@ class Dataset:
         """What another driver does with whatever it finds."""
         publishing.put_back(self.parent)
         staging, plan = self.convert()
-        if not publishing.is_published(self.target, plan):
+        if not self.is_published(plan):
             publishing.publish(publishing.take(staging, NEW), self.target, plan)
+
+    def is_published(self, plan: Plan) -> bool:
+        return publishing.is_published(self.target, plan, self.read)
+
+    def read(self, root: Path, sizes: Mapping[str, int]) -> Iterator[FileDigest]:
+        for name, size in sizes.items():
+            assert (root / name).stat().st_size == size
+            self.reads.append(name)
+            yield digest_file(root, name)
 
     @property
     def problems(self) -> list[str]:
@@ -69,7 +80,7 @@ def test_a_publish_that_was_stopped_is_completed(dataset: Dataset, steps: int, f
         publishing.publish(staging, dataset.target, plan)
     dataset.next_owner()
     assert dataset.problems == []
-    assert publishing.is_published(dataset.target, dataset.convert()[1])
+    assert dataset.is_published(dataset.convert()[1])
 
 
 def test_what_another_owner_took_is_gone_for_everybody_else(dataset: Dataset) -> None:
@@ -111,12 +122,34 @@ def test_an_incomplete_result_is_not_published(dataset: Dataset, damage: str) ->
     assert not dataset.target.exists()
 
 
-def test_a_damaged_result_does_not_count_as_published(dataset: Dataset) -> None:
+@pytest.mark.parametrize("damage", ["another byte", "short", "missing", "surplus", "another plan"])
+def test_a_damaged_result_does_not_count_as_published_and_is_read_only_where_that_tells(
+    dataset: Dataset, damage: str
+) -> None:
     dataset.next_owner()
+    assert dataset.reads == [], "nothing was there"
     _, plan = dataset.convert()
-    assert publishing.is_published(dataset.target, plan)
-    (dataset.target / "metadata.json").write_text("{}")
-    assert not publishing.is_published(dataset.target, plan)
+    assert dataset.is_published(plan)
+    assert sorted(dataset.reads) == sorted(file.path for file in manifest_of(dataset.target).outputs)
+    dataset.reads.clear()
+    block = next(dataset.target.rglob("*.bin"))
+    if damage == "another byte":
+        block.write_bytes(bytes([block.read_bytes()[0] ^ 1]) + block.read_bytes()[1:])
+    elif damage == "short":
+        block.write_bytes(block.read_bytes()[:-1])
+    elif damage == "missing":
+        block.unlink()
+    elif damage == "surplus":
+        block.with_name("more.bin").touch()
+    else:
+        dataset.write(2)
+        _, plan = dataset.convert()
+    assert not dataset.is_published(plan)
+    assert bool(dataset.reads) == (damage == "another byte")
+
+
+def manifest_of(folder: Path) -> Manifest:
+    return Manifest.from_json((folder / MANIFEST).read_bytes())
 
 
 def test_nothing_is_put_back_where_nothing_is(tmp_path: Path) -> None:
