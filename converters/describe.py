@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from converters.plan import Plan
 from scray.idx.header import Field, Header
 
 HEADER = "visus.idx"
+_NO_NAME = re.compile(r"[\0\ud800-\udfff]")  # what no file can be called
 
 
 def extremes_of(plan: Plan, marks: Iterable[Mark], number: int) -> tuple[Extremes, Extremes]:
@@ -111,12 +113,20 @@ def colours(plan: Plan, grid: Grid) -> tuple[str, ...]:
 
 
 def read_metadata(folder: Path) -> dict[str, Any] | None:
-    """metadata.json of a result; None where there is none that can be read."""
+    """metadata.json of a result; None where there is none that can be read, or whose datasets are not told as ours."""
     try:
         values = json.loads((folder / "metadata.json").read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
     records = values.get("datasets") if isinstance(values, dict) else None
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        return None
-    return dict(values)
+    return dict(values) if isinstance(records, list) and all(map(_well_formed, records)) else None
+
+
+def _well_formed(record: Any) -> bool:
+    """Whether a dataset is told by the name of its header, below the result's folder, and its fields one by one."""
+    if not isinstance(record, dict) or not isinstance(record.get("fields", []), list):
+        return False
+    path = record.get("idx", HEADER)
+    if not isinstance(path, str) or path.startswith("/") or ".." in path.split("/") or _NO_NAME.search(path):
+        return False
+    return all(isinstance(field, dict) for field in record.get("fields", []))

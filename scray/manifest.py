@@ -46,6 +46,9 @@ def digest_file(root: Path, relative: str) -> FileDigest:
     return FileDigest(relative, size, hash_spans(path, chunk_spans(size)))
 
 
+_KINDS: dict[str, type] = {"parameters": dict, "geometry": dict, "codec": dict, "plan": str, "verified": bool}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """`outputs` are all files of the dataset except `manifest.json` and `run.json`; `plan` is the plan's
@@ -85,6 +88,9 @@ class Manifest:
             values.setdefault("beside", [])  # which older manifests do not have
             for side in ("inputs", "outputs", "beside"):
                 values[side] = tuple(_file(row) for row in values[side])
+            for name, kind in _KINDS.items():
+                if not isinstance(values.get(name, kind()), kind):
+                    raise ValueError(f"{name} is no {kind.__name__}")
             return cls(**values | {"notes": tuple(values["notes"])})
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise BadInput(f"{MANIFEST} is damaged: {error}") from error
