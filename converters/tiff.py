@@ -96,6 +96,8 @@ def _series_number(value: Any) -> int | None:
 def _source(stack: TiffStack, *, with_metadata: bool) -> Source:
     volumes = tuple(_volume(stack, part) for part in parts(stack.pages.dtype, stack.name))
     notes = [_left_out(stack)] if len(stack.every) > 1 else []
+    if stack.series.kind != "imagej" and stack.counted > stack.planes:
+        notes.append(f"{stack.name}: its description counts {stack.counted} images, and it holds {stack.planes}.")
     if unused := stack.unused:
         notes.append(f"{stack.name}: {unused} pages behind those that its description counts are left out.")
     if stack.series.is_pyramidal:

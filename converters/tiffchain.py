@@ -26,6 +26,8 @@ _LOOK = frozenset({ORIENTATION, _PALETTE})  # what decides how equal numbers loo
 _LOOK_BYTES = 3 * 2 * 256
 _SIZES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 _SIMPLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_WHOLE = frozenset({*_SIMPLE, 6, 8, 9, 13, 17, 18})  # types of whole numbers
+MAX_VALUES = 1 << 16  # of a decisive tag: one a sample
 
 Key = tuple[tuple[int, object], ...]
 
@@ -60,6 +62,16 @@ def walk(path: str | os.PathLike[str], name: str) -> tuple[Directory, ...]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return tuple(_directories(fd, os.fstat(fd).st_size, name))
+    finally:
+        os.close(fd)
+
+
+def read_directory(path: str | os.PathLike[str], offset: int, name: str) -> Directory:
+    """One directory, of the main chain or not; raises as `walk` does."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        form, _ = _header(fd, os.fstat(fd).st_size, name)
+        return _directory(fd, form, offset, name)[0]
     finally:
         os.close(fd)
 
@@ -106,19 +118,23 @@ def _directory(fd: int, form: _Form, offset: int, name: str) -> tuple[Directory,
     if len(data) < need:
         raise TruncatedInput(f"The tags of {name} end early: the file is cut short.")
     following = struct.unpack_from(form.order + form.pointer, data, need - pointer_bytes)[0]
-    key, look = _keys(fd, form, data[width : need - pointer_bytes])
+    key, look = _keys(fd, form, data[width : need - pointer_bytes], name)
     return Directory(offset, key, look), following
 
 
-def _keys(fd: int, form: _Form, entries: bytes) -> tuple[Key, Key]:
+def _keys(fd: int, form: _Form, entries: bytes, name: str) -> tuple[Key, Key]:
     key: dict[int, object] = {_PURPOSE: 0}
     look: dict[int, object] = {ORIENTATION: 1}
     for tag, kind, count, value in struct.iter_unpack(form.entry, entries):
+        if tag in _DECISIVE and (kind not in _WHOLE or not 0 < count <= MAX_VALUES):
+            raise BadInput(f"{name} has a tag {tag} that makes no sense: readers would guess. The file is damaged.")
         if tag == _PURPOSE:
             purpose = _value(fd, form, kind, count, value)
             key[tag] = purpose & _MASK if isinstance(purpose, int) else purpose
         elif tag in _DECISIVE:
-            key.setdefault(tag, _value(fd, form, kind, count, value))
+            key.setdefault(tag, found := _value(fd, form, kind, count, value))
+            if isinstance(found, tuple) and len(found[2]) < min(count * _SIZES[kind], _LOOK_BYTES):
+                raise TruncatedInput(f"The tag {tag} of {name} lies beyond the end of the file: the file is cut short.")
         elif tag in _LOOK:
             look[tag] = _value(fd, form, kind, count, value)
     return tuple(sorted(key.items())), tuple(sorted(look.items()))

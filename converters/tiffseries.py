@@ -15,10 +15,19 @@ import tifffile
 from numpy.typing import NDArray
 
 from converters.faults import check_size, reading
-from converters.tiffchain import Directory, Key, walk
+from converters.tiffchain import Directory, Key, read_directory, walk
 from converters.tiffpages import Pages
 from converters.volume import Box
-from scray.errors import BadInput, BadParameter, MissingSource, MixedInput, TooLarge, UnsafePath, Unsupported
+from scray.errors import (
+    BadInput,
+    BadParameter,
+    MissingSource,
+    MixedInput,
+    TooLarge,
+    TruncatedInput,
+    UnsafePath,
+    Unsupported,
+)
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised or noted
 
@@ -101,6 +110,9 @@ class TiffStack:
 
     def _check_pages(self) -> None:
         """Every page that the series promises is there, alike, and inside its file."""
+        self._check_counted()
+        if self.keyframe.is_subifd:
+            read_directory(self.keyframe.parent.filehandle.path, self.keyframe.offset, self.name)
         if self.offset is not None:
             if self.offset + self.planes * self.pages.page_bytes > (self.root / self.name).stat().st_size:
                 raise BadInput(f"{self.name} is cut short: its pixels end before its pages do.")
@@ -111,6 +123,22 @@ class TiffStack:
         for number in range(self.planes):
             self._check_page(self.series[number], number)
 
+    @property
+    def counted(self) -> int:
+        """How many images an ImageJ description counts; 0 where there is none."""
+        count = (self.file.imagej_metadata or {}).get("images", 0) if self.file.is_imagej else 0
+        return count if isinstance(count, int) else 0
+
+    def _check_counted(self) -> None:
+        """Raise where a stack that has one directory for all its images ends before the last of them."""
+        page, size = self.keyframe, (self.root / self.name).stat().st_size
+        if self.series.kind == "imagej" or self.counted < 2 or len(self.file.pages) > 1 or not self.pages.plain(page):
+            return
+        behind = size - int(page.dataoffsets[0]) - self.pages.page_bytes
+        if behind > 0 and page.offset < page.dataoffsets[0]:
+            whole = 1 + behind // self.pages.page_bytes
+            raise TruncatedInput(f"{self.name} is cut short: it counts {self.counted} images and holds {whole}.")
+
     def _check_page(self, page: Any, number: int) -> None:
         if page is None:
             raise MissingSource(f"{self.name} refers to pages in other files that are not part of the dataset.")
@@ -119,6 +147,8 @@ class TiffStack:
             chain, first = self._chain(path), self._chain(str(self.keyframe.parent.filehandle.path))
             if page.index >= len(chain) or not _alike(page, chain[page.index], first[self.keyframe.index]):
                 raise MixedInput(f"Page {number + 1} of {self.name} has another size or type than the first page.")
+        elif page.is_subifd:
+            read_directory(path, page.offset, f"{self.name}, page {number + 1}")
         self.pages.check(page, os.fstat(self._descriptor(path)).st_size, f"page {number + 1} of {self.name}")
 
     @property

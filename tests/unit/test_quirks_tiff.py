@@ -179,6 +179,35 @@ case("pages of different palettes", _COLOURED, _BOTH)
 case("pages of different palettes as a picture", _COLOURED, _BOTH, "RGB")
 
 
+# --- one directory for all images of a stack, as ImageJ writes it -----------------------------------------------------
+
+_COUNTED = grey(WIDTH, HEIGHT) | {270: ("B", b"ImageJ=1.53\nimages=3\nslices=3\n\0")}
+_STACK = tiff(Page(_COUNTED, [ARRAY.tobytes()]))
+_TWO = OTHER.tobytes() + ARRAY[::-1].tobytes()
+
+
+def _counted(behind: bytes) -> bytes:
+    """Directory and description first, then the pixels of all images."""
+    directory = int.from_bytes(_STACK[4:8], "little")
+    entries = bytearray(_STACK[directory:])
+    text, start = bytes(_COUNTED[270][1]), 8 + len(entries)
+    for at in range(2, len(entries) - 4, 12):
+        tag = int.from_bytes(entries[at : at + 2], "little")
+        if tag in (270, 273):
+            entries[at + 8 : at + 12] = (start if tag == 270 else start + len(text)).to_bytes(4, "little")
+        if tag == 270:
+            entries[at + 2] = 2
+    return _STACK[:4] + (8).to_bytes(4, "little") + bytes(entries) + text + ARRAY.tobytes() + behind
+
+
+case("a counted stack", _counted(_TWO), np.stack([ARRAY, OTHER, ARRAY[::-1]]))
+for _lost in (1, WIDTH * HEIGHT - 1, WIDTH * HEIGHT, 2 * WIDTH * HEIGHT - 1):
+    for _sensor in ("TIFF", "RGB"):
+        case(f"a counted stack cut by {_lost} for {_sensor}", _counted(_TWO[:-_lost]), "truncated-input", _sensor)
+case("one image of a counted stack", _counted(b""), ARRAY)
+case("one image of a counted stack, directory last", _STACK, ARRAY)
+
+
 @pytest.mark.parametrize(("sensor", "data", "expected"), CASES)
 def test_an_oddity_is_exact_or_refused(tmp_path: Path, sensor: str, data: bytes, expected: Expected) -> None:
     got = found(tmp_path, sensor, data)
@@ -195,6 +224,51 @@ def test_a_file_cut_anywhere_in_its_tags_is_refused(tmp_path: Path, cut: int) ->
     data = tiff(_FIRST)
     got = found(tmp_path, "TIFF", data[: len(data) - cut * 9])
     assert got in ("truncated-input", "bad-input")
+
+
+def entry(data: bytes, code: int, at: int, value: bytes) -> bytes:
+    """A file with these bytes written at a place of a tag's entry: 2 its type, 4 its count, 8 its value."""
+    start = int.from_bytes(data[4:8], "little") + 2
+    while int.from_bytes(data[start : start + 2], "little") != code:
+        start += 12
+    return data[: start + at] + value + data[start + at + len(value) :]
+
+
+_FLOATS = pattern((HEIGHT, WIDTH, 3), "<f4")
+_THREE = {258: ("H", [32] * 3), 339: ("H", [3] * 3)}
+WHOLE = tiff(
+    Page(grey(WIDTH, HEIGHT, t277=3, t262=2) | _THREE, [_FLOATS.tobytes()]),
+)
+DIFFERENCES = tiff(Page(_DEFLATE | {317: ("H", 2), 266: ("H", 1)}, strips(_STEPS, zlib.compress)))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [*((WHOLE, code) for code in (256, 257, 258, 259, 262, 277, 339)), *((DIFFERENCES, code) for code in (266, 317))],
+)
+@pytest.mark.parametrize("value", [(2, b"\xc8\0"), (2, b"\x02\0"), (2, b"\x0b\0"), (4, bytes(4)), (4, b"\0\0\0\x10")])
+def test_a_tag_that_decides_the_pixels_is_never_guessed(
+    tmp_path: Path, data: bytes, code: int, value: tuple[int, bytes]
+) -> None:
+    assert isinstance(found(tmp_path, "TIFF", data), np.ndarray)
+    assert found(tmp_path, "TIFF", entry(data, code, *value)) == "bad-input"
+
+
+@pytest.mark.parametrize("code", [258, 339])
+def test_a_tag_whose_values_lie_beyond_the_end_is_named(tmp_path: Path, code: int) -> None:
+    assert found(tmp_path, "TIFF", entry(WHOLE, code, 8, (10**6).to_bytes(4, "little"))) == "truncated-input"
+
+
+def test_tags_of_an_image_below_another_are_not_guessed_either(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path) as out:
+        out.write(ARRAY[:8, :8], subfiletype=1, subifds=1, metadata=None)
+        out.write(pattern((40, 50), "<f4"), photometric=32803, metadata=None)
+    data = path.read_bytes()
+    assert isinstance(found(tmp_path, "TIFF", data), np.ndarray)
+    spoilt = data.replace(b"\x53\x01\x03\0\x01\0\0\0\x03", b"\x53\x01\xc8\0\x01\0\0\0\x03")
+    assert spoilt != data
+    assert found(tmp_path, "TIFF", spoilt) == "bad-input"
 
 
 # --- every width and layout ----------------------------------------------------------------------
