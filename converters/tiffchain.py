@@ -21,6 +21,7 @@ MAX_TAGS = 4096
 # size, extra samples, sample format, image and tile depth.
 _PURPOSE, _MASK = 254, 4
 _DECISIVE = frozenset({_PURPOSE, 256, 257, 258, 259, 262, 266, 277, 284, 317, 322, 323, 338, 339, 32997, 32998})
+_ONE_EACH = frozenset({258, 338, 339})  # the decisive tags that may have a value for each sample
 ORIENTATION, _PALETTE = 274, 320
 _LOOK = frozenset({ORIENTATION, _PALETTE})  # what decides how equal numbers look
 _LOOK_BYTES = 3 * 2 * 256
@@ -126,7 +127,7 @@ def _keys(fd: int, form: _Form, entries: bytes, name: str) -> tuple[Key, Key]:
     key: dict[int, object] = {_PURPOSE: 0}
     look: dict[int, object] = {ORIENTATION: 1}
     for tag, kind, count, value in struct.iter_unpack(form.entry, entries):
-        if tag in _DECISIVE and (kind not in _WHOLE or not 0 < count <= MAX_VALUES):
+        if tag in _DECISIVE and (kind not in _WHOLE or not 0 < count <= (MAX_VALUES if tag in _ONE_EACH else 1)):
             raise BadInput(f"{name} has a tag {tag} that makes no sense: readers would guess. The file is damaged.")
         if tag == _PURPOSE:
             purpose = _value(fd, form, kind, count, value)

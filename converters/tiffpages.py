@@ -46,8 +46,7 @@ class Pages:
             raise Unsupported(f"{name} has integers of 24 bits, whose byte order no standard settles.")
         if keyframe.predictor != 1 and keyframe.compression not in _PREDICTED:
             raise Unsupported(f"{name} has a predictor where its compression knows none: readers disagree about it.")
-        if keyframe.predictor != 1 and np.dtype(keyframe.dtype).kind == "c":
-            raise Unsupported(f"{name} stores differences of complex numbers: no standard says how they are taken.")
+        _check_tags(keyframe, name)
         if _SONY_RAW in keyframe.tags and keyframe.compression in JPEG_CODES:
             raise Unsupported(f"{name} is a raw photo of Sony, whose samples lie in an order of their own.")
         self.keyframe = keyframe
@@ -85,7 +84,7 @@ class Pages:
         """Whether this page's pixels lie uncompressed in one piece; that the keyframe's do says nothing of others."""
         offsets, counts = page.dataoffsets, page.databytecounts
         if not self.raw or len(offsets) < 2:
-            return self.raw and len(offsets) == 1
+            return self.raw and len(offsets) == 1 and len(counts) < 2
         return len(counts) == len(offsets) and all(
             o + n == following for o, n, following in zip(offsets[:-1], counts[:-1], offsets[1:], strict=True)
         )
@@ -203,6 +202,25 @@ class Pages:
             block = np.empty((min(rows, len(out) - y), right - left, count), out.dtype)
             pread_exact(fd, block, start + y * row_bytes + left * pixel, self.name)
             out[y : y + rows] = block[:, columns[0] - left : columns[1] - left, samples[0] : samples[1]]
+
+
+def _check_tags(page: Any, name: str) -> None:
+    """Raise where tags contradict each other or have values that no standard knows: readers would guess."""
+    said = {code: tag.value for code, tag in page.tags.items() if code in (258, 284)}
+    bits, kind = page.bitspersample, np.dtype(page.dtype).kind
+    if kind == "c" and page.predictor != 1:
+        raise Unsupported(f"{name} stores differences of complex numbers: no standard says how they are taken.")
+    if page.predictor == 2 and bits not in (8, 16, 32, 64):
+        raise Unsupported(f"{name} stores differences of samples of {bits} bits: no standard says how they are taken.")
+    if page.predictor == 3 and kind != "f":
+        raise BadInput(f"{name} says that its differences are of floats and its samples are not.")
+    if said.get(284, 1) not in (1, 2):
+        raise BadInput(f"{name} has a planar configuration that does not exist.")
+    told = len(said[258]) if isinstance(said.get(258), tuple) else 1
+    if told > 1 and (page.samplesperpixel == 1 or told < page.samplesperpixel):  # some writers tell one too many
+        raise BadInput(f"{name} has {page.samplesperpixel} samples a pixel and says the bits of {told}.")
+    if 258 not in said and (page.samplesperpixel > 1 or page.photometric not in (0, 1)):
+        raise BadInput(f"{name} does not say how many bits its samples have.")
 
 
 def _unmoved(data: bytes, decode: Callable[[bytes], Array], what: str) -> Array:

@@ -160,6 +160,28 @@ case("4 EiB of pixels", tiff(Page(PLAIN | _VAST, strips())), "too-large")
 case("a sensor's mosaic of colours", tiff(Page(PLAIN | {262: ("H", 32803)}, strips())), ARRAY)
 case("a raw photo of Sony", tiff(Page(PLAIN | {259: ("H", 7), 28672: ("H", 3)}, strips())), "unsupported")
 
+# --- tags that contradict each other -------------------------------------------------------------------------------
+
+_WORDS = {258: ("H", 32)}
+_MANY = zlib.compress(ARRAY.tobytes() * 4)
+_FLOATING = grey(WIDTH, HEIGHT, t259=8, t317=3) | _WORDS
+case("float differences of what is not said to be floats", tiff(Page(_FLOATING, [_MANY])), "bad-input")
+case("differences of 12 bits", tiff(Page(grey(WIDTH, HEIGHT, bits=12, t259=8, t317=2), [_MANY])), "unsupported")
+for _value in (0, 3):
+    case(f"planes of kind {_value}", tiff(Page(_RGB | {284: ("H", _value)}, [_ALL.tobytes()])), "bad-input")
+case("one sample with the bits of three", tiff(Page(PLAIN | {258: ("H", [8] * 3)}, strips())), "bad-input")
+case("three samples with the bits of two", tiff(Page(_RGB | {258: ("H", [8] * 2)}, [_ALL.tobytes()])), "bad-input")
+case("three samples with the bits of four", tiff(Page(_RGB | {258: ("H", [8] * 4)}, [_ALL.tobytes()])), _ALL)
+case("three samples with the bits of one", tiff(Page(_RGB, [_ALL.tobytes()])), _ALL)
+case("colours without bits", tiff(Page(_RGB | {258: ("H", None)}, [_ALL.tobytes()])), "bad-input")
+case("grey without bits", tiff(Page(grey(WIDTH, HEIGHT) | {258: ("H", None)}, [ARRAY[:, :5].tobytes()])),
+     np.unpackbits(ARRAY[:, :5], axis=1))  # fmt: skip
+case("two width", tiff(Page(PLAIN | {256: ("H", [WIDTH, WIDTH])}, strips())), "bad-input")
+_PLANES = [np.ascontiguousarray(_ALL[..., n]).tobytes() for n in range(3)]
+_SEPARATE = _RGB | {284: ("H", 2)}
+case("three planes", tiff(Page(_SEPARATE, _PLANES)), _ALL)
+case("three planes and one place", tiff(Page(_SEPARATE | {273: ("I", [8])}, _PLANES)), "bad-input")
+
 # --- pages that are not slices -------------------------------------------------------------------
 
 _SMALL = grey(20, 10)
