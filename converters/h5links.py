@@ -123,7 +123,8 @@ class H5Store:
         """The object of a hard link; samples kept in other files are looked for beside this one."""
         if not isinstance(group, h5py.Group):
             raise MissingSource(f"{name}: there is no {step} below {group.name}.")
-        with reading(f"{name}:/{where.strip('/')}/{step}", "HDF5"):
+        path = f"{where}/{step}".lstrip("/")
+        with reading(f"{name}:/{path}", "HDF5"):
             raw = _raw(group, step)
             if self._external and (known := self._external.get((name, _address(group, raw)))):
                 return known

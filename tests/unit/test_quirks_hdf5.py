@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from converters import registry
+from converters.h5links import H5Store
 from converters.prepare import find_files
 from converters.volume import Array
 from scray.errors import BadInput, MixedInput
@@ -836,3 +837,18 @@ def test_byte_orders_may_differ_and_types_are_told_in_words(tmp_path: Path) -> N
         file["data"] = cube("<u2")
     with pytest.raises(MixedInput, match=r"samples of int16 in /data and c.h5 holds 5×6×7 samples of uint16"):
         registry.probe("HDF5", tmp_path, ("a.h5", "b.h5", "c.h5"), {})
+
+
+def test_what_cannot_be_opened_is_named_by_its_path(tmp_path: Path) -> None:
+    with h5(tmp_path) as file:
+        for path in ("a", "group/b"):
+            file[path] = np.arange(6)
+        addresses = [h5py.h5o.get_info(file[path].id).addr for path in ("a", "group/b")]
+    whole = bytearray((tmp_path / "a.h5").read_bytes())
+    for address in addresses:
+        whole[address] = 255  # the version of an object header
+    (tmp_path / "a.h5").write_bytes(whole)
+    with H5Store(tmp_path) as store:
+        for path in ("/a", "/group/b"):
+            with pytest.raises(BadInput, match=rf"^a\.h5:{path} cannot be read"):
+                store.find("a.h5", path)
