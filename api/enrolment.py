@@ -10,7 +10,7 @@ from typing import Any
 from api.backend import Backend
 from api.fields import UploadFields, read_uuid
 from scray.dataset import Dataset
-from scray.errors import Conflict, NotFound
+from scray.errors import Conflict, DatabaseError, NotFound
 from scray.status import Status
 
 
@@ -67,6 +67,8 @@ def enrol(
             backend.queue.add(_document(backend, target, job_id, path, fields))
         else:
             backend.queue.upload_opened(target, job_id)
+    except DatabaseError:  # whether the row is there nobody knows: the record is, and will be concluded as failed
+        raise
     except BaseException:
         backend.uploads.remove(job_id)
         raise

@@ -9,11 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import time
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from api.backend import Backend
-from scray.errors import Conflict, DiskFull, ScrayError, StorageError, UploadBroken, every_error
+from scray.errors import (
+    Conflict,
+    DatabaseError,
+    DiskFull,
+    NotFound,
+    ScrayError,
+    StorageError,
+    UploadBroken,
+    every_error,
+)
 from scray.log import Action, event
 from scray.manifest import digest_file
 from scray.retry import FULL
@@ -39,18 +49,20 @@ def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
     lonely = error is not None and not backend.uploads.stored(uuid)
     failed = error if lonely else None
     to_check = error is None and record.get("session") == BY_CHUNKS
-    backend.queue.upload_closed(
-        uuid, job_id, settle_seconds=record["settle_seconds"], failed=failed, needs_check=to_check
-    )
+    with suppress(NotFound):  # its dataset never came to be
+        backend.queue.upload_closed(
+            uuid, job_id, settle_seconds=record["settle_seconds"], failed=failed, needs_check=to_check
+        )
     backend.uploads.settle(job_id)
     _tell(record, error)
     return error
 
 
 def _waits(record: dict[str, Any], error: ScrayError) -> bool:
-    """Whether the bytes of a session stay: its sender can give another name, or the disk has room again."""
+    """Whether the bytes of a session stay: its sender can give another name, or what kept them back passes."""
     session = record.get("session")
-    return session == BY_CHUNKS or (session == BY_OFFSET and isinstance(error, DiskFull | StorageError))
+    passing = isinstance(error, DatabaseError | DiskFull | StorageError)
+    return session == BY_CHUNKS or (session == BY_OFFSET and passing)
 
 
 def _tell(record: dict[str, Any], error: ScrayError | None) -> None:

@@ -50,6 +50,7 @@ class Sessions:
         self._uploads.create_index([("session", ASCENDING), ("state", ASCENDING), ("expires_at", ASCENDING)])
         self._uploads.create_index([("user", ASCENDING), ("open", ASCENDING)])
 
+    @steady
     def begun(self, kind: str, values: Mapping[str, Any]) -> Document:
         """The fields that make the record of an upload a session."""
         expires = server_time(self._database) + self.keep
