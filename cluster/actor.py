@@ -88,7 +88,7 @@ class Driver:
         self.desk.storage.create()
         self.orders, self.lookout = Orders(database), Lookout()
         NODES.limits = time_limits(settings.time_limits)
-        NODES.beacon = Beacon.light(self.desk.storage, self.owner)
+        NODES.beacon = Beacon.light(self.desk.storage, self.owner, settings.silence_seconds)
         self.version = code_version()
         self.held: dict[str, Held] = {}
         self.draining, self.left = threading.Event(), threading.Event()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -19,6 +19,7 @@ import ray
 from ray import exceptions
 
 from cluster.nodes import NODES
+from cluster.pulse import Pulse
 from cluster.sharing import SHARING
 from scray.errors import PoisonBrick, ReaderCrashed, ScrayError, StorageMissing, TimedOut, Unsealed, WorkerLost
 from scray.log import Action, event
@@ -28,7 +29,13 @@ ATTEMPTS = 3
 READER_ATTEMPTS = 2
 NODES_LOST = 10  # so many nodes may be lost under one call
 WAIT_SECONDS = 0.5  # how long `wait` may return nothing, so that its caller can look whether to stop
-DEATHS = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError)
+
+
+class Silence(Exception):
+    """A worker has given no sign of life for too long."""
+
+
+DEATHS = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, Silence)
 LOSSES = (exceptions.NodeDiedError, exceptions.LocalRayletDiedError, exceptions.ObjectLostError)
 
 Key = TypeVar("Key", bound=Hashable)
@@ -68,6 +75,7 @@ class Flights(Generic[Key]):
         self.resting: list[Flight[Key]] = []
         self._on_death = on_death
         self._random = Random()
+        self._pulse = Pulse(NODES.last_sign)
 
     def launch(self, key: Key, start: Start) -> None:
         self._launch(Flight(key, start))
@@ -91,9 +99,11 @@ class Flights(Generic[Key]):
             time.sleep(WAIT_SECONDS if self.resting else 0)
             return []
         final = []
-        for ref in self._ended():
+        ended = self._ended()
+        silent = self._end_silent(ended)
+        for ref in (*ended, *silent):
             flight = self.under_way.pop(ref, None)  # none: a second run of it ended in the same moment
-            what = _outcome(ref) if flight else None
+            what = (silent.get(ref) or _outcome(ref)) if flight else None
             if flight and not self._goes_on(flight, what, ref):
                 final.append((flight.key, _final(flight, what)))
         return final
@@ -103,6 +113,21 @@ class Flights(Generic[Key]):
         refs = list(self.under_way)
         first, others = ray.wait(refs, num_returns=1, timeout=WAIT_SECONDS)
         return first + (ray.wait(others, num_returns=len(others), timeout=0)[0] if first and others else [])
+
+    def _end_silent(self, ended: Collection[Any]) -> dict[Any, Silence]:
+        """Give up the runs whose worker stands still; they are told to end, and do when they go on."""
+        if not NODES.beacon:
+            return {}
+        seconds = NODES.beacon.silence_seconds
+        tasks = (_task(ref) for ref in self.under_way if ref not in ended)
+        if not (silent := self._pulse.silent(tasks, seconds)):
+            return {}
+        found = [ref for ref in self.under_way if _task(ref) in silent]
+        for ref in found:
+            ray.cancel(ref, force=True)
+        return dict.fromkeys(
+            found, Silence(f"It gave no sign of life for {seconds:g} seconds (SCRAY_SILENCE_SECONDS).")
+        )
 
     def _goes_on(self, flight: Flight[Key], what: Any, run: Any) -> bool:
         """Whether the call is still under way: elsewhere already, or once more from here."""
@@ -163,6 +188,11 @@ def _again(flight: Flight[Key], what: Any) -> Flight[Key] | None:
     return None
 
 
+def _task(ref: Any) -> str:
+    """Ray's number of the task of a run."""
+    return str(ref.task_id().hex())
+
+
 def _outcome(ref: Any) -> Any:
     """What a call returned, or what it raised, or how its worker died; TimedOut where it left word of that."""
     try:
@@ -170,7 +200,7 @@ def _outcome(ref: Any) -> Any:
     except exceptions.RayTaskError as error:
         return cause(error)
     except DEATHS as error:
-        word = NODES.take_word(ref.task_id().hex())
+        word = NODES.take_word(_task(ref))
         return TimedOut(word) if word else error
     except exceptions.RayError as error:
         return error
@@ -187,7 +217,7 @@ def _final(flight: Flight[Any], what: Any) -> Any:
 
 def how(what: BaseException, run: Any) -> str:
     """The sentence about what died, and where if that is known."""
-    place = (getattr(what, "__notes__", None) or [NODES.take_place(run.task_id().hex())])[-1]
+    place = (getattr(what, "__notes__", None) or [NODES.take_place(_task(run))])[-1]
     where = f" on {place}" if place else ""
     if isinstance(what, ReaderCrashed):
         return f"Its reader{where} died: {what.message}"

@@ -22,6 +22,7 @@ from typing import Any, Self
 import ray
 
 from cluster.limited import within
+from cluster.pulse import beat_seconds, beating
 from cluster.tally import took
 from scray.errors import ReaderCrashed, StorageMissing, Unsealed
 from scray.limits import time_limits
@@ -44,11 +45,13 @@ class Beacon:
     folders: tuple[str, ...]
     owner: str
     word: str
+    silence_seconds: float = 120.0  # so long the worker of a task may give no sign of life
 
     @classmethod
-    def light(cls, storage: Storage, owner: str) -> Self:
+    def light(cls, storage: Storage, owner: str, silence_seconds: float = silence_seconds) -> Self:
         """Write a new word; the former one is no longer good."""
-        beacon = cls((str(storage.upload), str(storage.converted)), owner, secrets.token_hex(16))
+        folders = (str(storage.upload), str(storage.converted))
+        beacon = cls(folders, owner, secrets.token_hex(16), silence_seconds)
         for folder in beacon.folders:
             (Path(folder) / FOLDER).mkdir(exist_ok=True)
             write_atomic(Path(folder) / FOLDER / owner, beacon.word.encode())
@@ -78,12 +81,13 @@ class Beacon:
 
     @contextmanager
     def there(self, task: str) -> Iterator[None]:
-        """While a task runs here, a file says where; it stays when the worker dies."""
-        path = Path(self.folders[-1]) / FOLDER / f"task-{task}"
+        """While a task runs here, a file says where, and is touched; it stays when the worker dies."""
+        path = self._place_of(task)
         with suppress(OSError):  # a name in a log is not worth a task
             path.write_text(f"{platform.node()}, process {os.getpid()}")
         try:
-            yield
+            with beating(path, beat_seconds(self.silence_seconds)):
+                yield
         finally:
             with suppress(OSError):
                 path.unlink()
@@ -91,11 +95,17 @@ class Beacon:
     def take_place(self, task: str) -> str:
         """Host and process where a task ran whose worker has died, once; empty where nobody knows."""
         with suppress(OSError):
-            path = Path(self.folders[-1]) / FOLDER / f"task-{task}"
+            path = self._place_of(task)
             says = path.read_text()
             path.unlink()
             return says
         return ""
+
+    def last_sign(self, task: str) -> int | None:
+        """When the worker of a task was heard of, by the clock of the storage; None where it has not begun."""
+        with suppress(OSError):
+            return self._place_of(task).stat().st_mtime_ns
+        return None
 
     def sweep(self) -> None:
         """Remove what is a day old and nobody waits for: notes, words, unfinished files. Beacons, with an @, stay."""
@@ -104,6 +114,9 @@ class Beacon:
             with suppress(FileNotFoundError):
                 if (path.suffix == ".tmp" or "@" not in path.name) and path.stat().st_mtime < before:
                     path.unlink()
+
+    def _place_of(self, task: str) -> Path:
+        return Path(self.folders[-1]) / FOLDER / f"task-{task}"
 
     def _word_of(self, task: str) -> Path:
         return Path(self.folders[-1]) / FOLDER / f"word-{task}"
@@ -143,6 +156,10 @@ class Nodes:
     def take_word(self, task: str) -> str:
         """What the worker that died with this task wanted to be known; empty where it left no word."""
         return self.beacon.take_word(task) if self.beacon else ""
+
+    def last_sign(self, task: str) -> int | None:
+        """When the worker of a task was heard of; None where it has not begun, or nobody asks."""
+        return self.beacon.last_sign(task) if self.beacon else None
 
     def take_place(self, task: str) -> str:
         """Where the worker ran that died with this task; empty where nobody knows."""

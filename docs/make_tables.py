@@ -16,7 +16,8 @@ ROUTES = """A running service shows the same, with every field, at `/docs`. Erro
 """
 LIMITS = """How long one task of each kind may run on its worker. One that takes longer is ended with every process that
 it started, and its dataset fails with the code `timed-out`. Apart from that, a sealed child that says nothing for a
-minute is ended and tried once more. `SCRAY_TIME_LIMITS=perform=7200,seal=600` changes single lines.
+minute is ended and tried once more, and a worker that stands still for `SCRAY_SILENCE_SECONDS` counts as dead.
+`SCRAY_TIME_LIMITS=perform=7200,seal=600` changes single lines.
 """
 LOGS = """API, driver and workers write one line of JSON an event to stderr. What happens in one run of a dataset (one
 claim of a driver on it) also stands in `logs/<uuid>/<run>.jsonl` beside the data (`SCRAY_LOG_FOLDER`), at most 1 MiB

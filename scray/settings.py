@@ -97,6 +97,12 @@ class Settings(BaseSettings):
     time_limits: Words = _setting(
         "SCRAY_TIME_LIMITS", (), "changes to the [time limits](limits.md) of tasks, like perform=7200,seal=600"
     )
+    silence_seconds: float = _setting(
+        "SCRAY_SILENCE_SECONDS",
+        120.0,
+        "how long the worker of a task may give no sign of life until another one does it",
+        ge=1,
+    )
     profile: Literal["local", "cloud"] = _setting(
         "SCRAY_PROFILE", "local", "layout of results: `local` (block files) or `cloud` (one object a block)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,24 @@ def land(
     `check` is called for every piece of data, and raises to give up. Raises what the source does, ChecksumMismatch
     where the disk has something else than was received.
     """
+    if file.ranged:  # who fetches a range again writes the same bytes to the same place
+        return _land(source, file, span, part, check)
+    own = _own(part)
+    landed = _land(source, file, span, own, check)
+    own.replace(part)
+    return landed
+
+
+def _own(part: Path) -> Path:
+    """A name for a file that begins anew when its line breaks: nobody who was given up cuts it short or replaces it."""
+    for other in part.parent.glob(f"{part.name}-*"):
+        other.unlink(missing_ok=True)
+    return part.with_name(f"{part.name}-{secrets.token_hex(8)}")
+
+
+def _land(
+    source: Source, file: RemoteFile, span: Span, part: Path, check: Callable[[], None]
+) -> tuple[int, tuple[str, ...]]:
     fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         landing = _Landing(fd, file, span, check)

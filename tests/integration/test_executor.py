@@ -558,6 +558,42 @@ def test_what_hangs_is_timed_out_with_all_it_started_and_not_tried_again(
     assert list((tmp_path / "storage" / "converted" / FOLDER).glob("word-*")) == []
 
 
+@pytest.mark.parametrize("stage", ["fetch", "send"])
+def test_a_worker_that_stands_still_loses_its_task_to_another(
+    ray: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beacon: None, stage: str
+) -> None:
+    """The silent one is told to end; the others, which take longer than anybody may be silent, are left alone."""
+    from cluster.flights import run_all
+    from cluster.nodes import FOLDER, NODES, errand
+
+    def task(log: str, freeze: bool) -> str:
+        first = not Path(log).exists()
+        with Path(log).open("a") as file:
+            file.write(f"{os.getpid()} ")
+        if freeze and first:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif not freeze:
+            time.sleep(4)
+        return "done"
+
+    task.__name__ = f"{stage}_task"
+    assert NODES.beacon
+    monkeypatch.setattr(NODES, "beacon", replace(NODES.beacon, silence_seconds=2.0))
+    told: list[tuple[str, int, str]] = []
+    tasks = {name: (str(tmp_path / name), name == "frozen") for name in ("frozen", "slow")}
+    calls = [(name, partial(errand(num_cpus=0.5)(task).remote, *asked)) for name, asked in tasks.items()]
+    found = dict(run_all(calls, 2, lambda: None, lambda *what: told.append(what)))
+    assert found == {"frozen": "done", "slow": "done"}
+    stopped, again = map(int, (tmp_path / "frozen").read_text().split())
+    assert len((tmp_path / "slow").read_text().split()) == 1
+    [(name, times, says)] = told
+    assert (name, times, again != stopped) == ("frozen", 1, True)
+    assert f"process {stopped} died: It gave no sign of life for 2 seconds" in says
+    os.kill(stopped, signal.SIGCONT)
+    until(lambda: not Path(f"/proc/{stopped}").exists())
+    assert list((tmp_path / "storage" / "converted" / FOLDER).glob("task-*")) == []
+
+
 def test_a_node_that_cannot_seal_off_readers_is_left_out(
     ray: Any, monkeypatch: pytest.MonkeyPatch, beacon: None
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
@@ -120,6 +121,34 @@ def test_a_broken_line_is_taken_up_again(web: Web, tmp_path: Path, how: dict[str
     assert import_all(web.url("/cut"), tmp_path) == {"cut": CONTENT}
     if not how:
         assert "bytes=600-999" in [span for _, span in web.asked]
+
+
+def test_who_was_given_up_touches_no_file_that_has_come(web: Web, tmp_path: Path) -> None:
+    """A worker that stood still while another one fetched the same, from a server without ranges, and goes on."""
+    page = web.put("/late", CONTENT, ranges=False, cut_after=600)
+    found = source(web.url("/late"))
+    intake = Intake.begin(tmp_path / "intake", found, 1 << 20)
+    asked, go = threading.Semaphore(0), threading.Event()
+
+    def hold() -> None:
+        page.before = lambda: None
+        asked.release()
+        go.wait(30)
+
+    page.before = hold
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(intake.fetch, found, (0,), time.time() + 60)
+        assert asked.acquire(timeout=30)
+        fetch_all(intake, found)
+        list(intake.land(tmp_path / "data"))
+        before = (tmp_path / "data/late").stat()
+        page.cuts = 1
+        go.set()
+        with pytest.raises(FileNotFoundError):
+            late.result(60)
+    after = (tmp_path / "data/late").stat()
+    assert (tmp_path / "data/late").read_bytes() == CONTENT
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_what_is_marked_is_not_fetched_again(web: Web, tmp_path: Path) -> None:
