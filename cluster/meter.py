@@ -18,7 +18,7 @@ class Meter:
         self.tell, self.clock = tell, clock
         self.stage, self.done, self.total, self.file = "", 0, 0, ""
         self.speed = 0.0
-        self.advanced = False
+        self.advanced = self.untold = False
         self.told_at = self.counted_at = clock()
 
     def enter(self, stage: str, total_bytes: int = 0) -> None:
@@ -38,14 +38,18 @@ class Meter:
         weight = min(1.0, passed / MEMORY_SECONDS) if self.speed else 1.0
         self.speed += weight * (done_bytes / passed - self.speed)
         self.done, self.counted_at, self.advanced = self.done + done_bytes, now, self.advanced or new
-        self.file = file or self.file
-        if now - self.told_at >= PERIOD_SECONDS:
+        self.file, self.untold = file or self.file, True
+        self.keep_told()
+
+    def keep_told(self) -> None:
+        """Tell what was counted and not told yet, once its time has come: the next bytes may be long in coming."""
+        if self.untold and self.clock() - self.told_at >= PERIOD_SECONDS:
             self._tell()
 
     def _tell(self) -> None:
         self.told_at = self.clock()
         progress, advanced = self.progress(), self.advanced
-        self.advanced = False
+        self.advanced = self.untold = False
         self.tell(progress, advanced)
 
     def progress(self) -> Progress:

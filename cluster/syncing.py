@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.flights import call, cluster_cpus, run_all
+from cluster.flights import call, run_all, two_a_cpu
 from cluster.nodes import NODES, errand
 from scray.errors import ChecksumMismatch, DatabaseError, NotFound, RemoteChanged
 from scray.log import Action
@@ -133,7 +133,7 @@ def _begin(work: Conversion, errand: Errand) -> Intake:
         if intake.origin == errand.origin:
             return intake
         remove(intake.folder)  # an earlier import of the dataset left it
-    call("list", lambda: begin_task.options(name=f"{_label(work)}:list").remote(errand), work.check)
+    call("list", lambda: begin_task.options(name=f"{_label(work)}:list").remote(errand), work.check, work.tell_death)
     return Intake(Path(errand.folder))
 
 
@@ -146,9 +146,12 @@ def _fetch(work: Conversion, errand: Errand, intake: Intake) -> None:
     missing = dict.fromkeys(number for number in range(len(intake.portions)) if number not in marks)
     until = time.monotonic() + _seconds_left(work)
     task = fetch_task.options(name=f"{_label(work)}:fetch").remote
-    calls = ((numbers, partial(task, errand, numbers, until - time.monotonic())) for numbers in share(missing, tasks))
+    calls = (
+        (f"fetch-{numbers[0]}", partial(task, errand, numbers, until - time.monotonic()))
+        for numbers in share(missing, tasks)
+    )
     look = partial(_count, work, intake, missing, tasks * MOST_PORTIONS)
-    for _ in run_all(calls, tasks, look):
+    for _ in run_all(calls, tasks, look, work.tell_death):
         look()
 
 
@@ -166,16 +169,17 @@ def _count(work: Conversion, intake: Intake, missing: dict[int, None], most: int
         if mark := intake.mark(number):
             del missing[number]
             work.meter.add(mark.size, intake.files[intake.portions[number][-1].file].path)
+    work.meter.keep_told()
 
 
 def _check(work: Conversion, intake: Intake) -> None:
     """What is not proved by its ranges is read again, and all of it compared with the source's own checksum."""
-    checks = list(intake.checks())
-    work.meter.enter("checking", sum(span.size for check in checks for span in check.spans))
+    checks = {f"check-{number}": check for number, check in enumerate(intake.checks())}
+    work.meter.enter("checking", sum(span.size for check in checks.values() for span in check.spans))
     digests: dict[tuple[int, Span], str] = {}
-    calls = ((number, partial(check_task.remote, str(intake.folder), check)) for number, check in enumerate(checks))
-    for number, found in run_all(calls, 2 * cluster_cpus(), work.check):
-        check = checks[number]
+    calls = ((name, partial(check_task.remote, str(intake.folder), check)) for name, check in checks.items())
+    for name, found in run_all(calls, two_a_cpu, work.check, work.tell_death):
+        check = checks[name]
         digests |= {(check.file, span): digest for span, digest in zip(check.spans, found, strict=True)}
         work.meter.add(sum(span.size for span in check.spans), intake.files[check.file].path)
     intake.compare(digests)

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -35,6 +35,16 @@ def kill_driver(stack: State) -> None:
         except psutil.Error:
             continue
     raise AssertionError("there is no driver")
+
+
+def signal_worker(stack: State, label: str, number: signal.Signals) -> psutil.Process:
+    """Send a signal to the worker that has a task whose name begins so; the worker."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == stack.id and f"ray::{label}" in " ".join(process.cmdline()):
+                process.send_signal(number)
+                return process
+    raise AssertionError(f"nobody works on {label}")
 
 
 @contextmanager

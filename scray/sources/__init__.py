@@ -23,10 +23,11 @@ Sink = Callable[[bytes], None]
 class RemoteFile:
     """A file of a source.
 
-    `path` is where it goes in the dataset (safe, relative), `key` what the source calls it. `size` in bytes, None where
-    the source does not say. `version` is what a change of the content changes; a file that is `ranged` has one and can
-    be read from anywhere, others are read from their beginning to their end. `checksum` is "" or one of "md5:hex",
-    "sha256:hex", "etag:hex-parts" (MD5 of the MD5 of parts of `part_bytes`).
+    `path` is where it goes in the dataset (safe, relative), `key` what the source calls it (nothing secret: it is noted
+    on the disk). `size` in bytes, None where the source does not say. `version` is what a change of the content
+    changes; a file that is `ranged` has one and can be read from anywhere, others are read from their beginning to
+    their end. `checksum` is "" or one of "md5:hex", "sha256:hex", "etag:hex-parts" (MD5 of the MD5 of parts of
+    `part_bytes`).
     """
 
     path: str

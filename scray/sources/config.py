@@ -30,10 +30,21 @@ class Config(BaseModel):
 
 
 def read_url(text: str) -> str:
-    """An http or https address with a host; ValueError for others."""
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("only http:// and https:// addresses can be used")
+    """An http or https address with a host; ValueError for others, which repeats nothing of it."""
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is no number: perhaps the half of a password that is not written as %2F
+        fits = False
+    if not fits:
+        raise ValueError("only http:// and https:// addresses can be used, with special characters as %XX")
+    return text
+
+
+def read_endpoint(text: str) -> str:
+    """The address of a service: without user, password or query, of which messages might tell; or nothing."""
+    if text and without_secrets(read_url(text)) != text:
+        raise ValueError("an endpoint has no user, password or query")
     return text
 
 
@@ -53,6 +64,12 @@ class UrlConfig(Config):
 
     url: Annotated[str, Field(min_length=1, max_length=8192), AfterValidator(read_url)]
     link_only: bool = False
+
+    @model_validator(mode="after")
+    def _tells_no_password(self) -> Self:
+        if self.link_only and "@" in urlsplit(self.url).netloc:
+            raise ValueError("an address that is kept for everybody has no user and password")
+        return self
 
     @property
     def shown(self) -> str:
@@ -80,7 +97,7 @@ class S3Config(Config):
     session_token: Annotated[str, Field(max_length=8192, repr=False)] = ""
     profile: Annotated[str, Field(max_length=255)] = ""
     anonymous: bool = False
-    endpoint_url: Annotated[str, Field(max_length=1024), AfterValidator(lambda url: url and read_url(url))] = ""
+    endpoint_url: Annotated[str, Field(max_length=1024), AfterValidator(read_endpoint)] = ""
     region: Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9-]*$")] = ""
 
     @model_validator(mode="after")

@@ -31,8 +31,8 @@ class UrlSource(Source):
         self._settings = settings
         try:
             self._url = httpx.URL(config["url"])
-        except httpx.InvalidURL as error:
-            raise SourceRefused(f"This is not an address: {error}.") from error
+        except httpx.InvalidURL:  # what it says may be a part of a password
+            raise SourceRefused("This is not an address.") from None
         check_scheme(self._url)
         self._host = self._url.host
 
@@ -61,7 +61,7 @@ class UrlSource(Source):
             raise EmptyInput(f"The file at {self._host} is empty.")
         check_size(size or 0, name, self._settings)
         ranged = bool(answer.status_code == httpx.codes.PARTIAL_CONTENT and version and size)
-        return RemoteFile(name, str(self._url), size, version, ranged, checksum(answer.headers))
+        return RemoteFile(name, "", size, version, ranged, checksum(answer.headers))
 
     async def _read(self, file: RemoteFile, span: Span, sink: Sink) -> None:
         headers = {"Range": f"bytes={span.start}-{span.stop - 1}", "If-Range": file.version} if file.ranged else {}

@@ -44,6 +44,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, drive: Drive, profiles: Path
         "SCRAY_SETTLE_SECONDS": "0.5",
         "SCRAY_LEASE_SECONDS": "6",
         "SCRAY_POLL_SECONDS": "0.2",
+        "SCRAY_SILENCE_SECONDS": "8",
         "SCRAY_WORKERS": "2",
         "SCRAY_ALLOWED_ADDRESSES": "127.0.0.1",
         "SCRAY_IMPORT_ROOTS": str(SAMPLES),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from cluster.state import State
@@ -20,12 +23,13 @@ from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
 from tests.drive_server import Drive
 from tests.range_server import Web, serving_files
-from tests.ray_session import kill_driver, until
+from tests.ray_session import kill_driver, signal_worker, until
 from tests.swift_server import KEY, SECRET, Swift
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "data"
 FIELDS = {"user_email": "a@example.org", "dataset_name": "imported", "sensor": "TIFF"}
-TOKEN = "planted-5ecret-in-the-address"
+TOKEN, PASSWORD, ACCESS, SESSION = (f"planted-{what}-5ecret" for what in ("signature", "password", "access", "session"))
+PLANTED = [secret.encode() for secret in (TOKEN, PASSWORD, ACCESS, SESSION)]
 RANGE_BYTES = 26_214_400
 
 
@@ -99,7 +103,8 @@ def test_nobody_reads_a_secret(stack: State, client: ScrayClient, web: Web) -> N
         held.set()
         go.wait(60)
 
-    begun = started(stack, "url", {"url": web.url(f"/held.tif?token={TOKEN}")}, convert=False)
+    url = web.url(f"/held.tif?X-Amz-Signature={TOKEN}&X-Amz-Security-Token={SESSION}")
+    begun = started(stack, "url", {"url": url.replace("://", f"://user:{PASSWORD}@")}, convert=False)
     page.before = hold
     try:
         assert held.wait(30)
@@ -108,8 +113,41 @@ def test_nobody_reads_a_secret(stack: State, client: ScrayClient, web: Web) -> N
         go.set()
     assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
     texts += everything_told(stack, begun)
-    assert [name for name, text in texts if TOKEN.encode() in text] == []
+    assert telling(texts) == []
     assert any(b"held.tif" in text for _, text in texts), "it looks where something is told"
+
+
+def telling(texts: list[tuple[str, bytes]]) -> list[str]:
+    """Where a planted secret can be read."""
+    return [name for name, text in texts if any(secret in text for secret in PLANTED)]
+
+
+def test_no_failure_tells_a_secret(stack: State, client: ScrayClient, web: Web) -> None:
+    """An address with user, password and signature; keys and session token of S3; refused later or at once."""
+    web.put("/closed.tif", status=403)
+    address = web.url(f"/closed.tif?X-Amz-Signature={TOKEN}&X-Amz-Security-Token={SESSION}")
+    address = address.replace("://", f"://user:{PASSWORD}@")
+    bucket = {"bucket_name": "closed.tif", "object_key": ""}
+    keys = {"access_key_id": "user", "secret_access_key": ACCESS, "session_token": SESSION, **bucket}
+    texts: list[tuple[str, bytes]] = []
+    for kind, config in (("url", {"url": address}), ("s3", {**keys, "endpoint_url": web.url("")})):
+        begun = started(stack, kind, config)
+        assert client.wait(begun["dataset_uuid"], 30)["error_code"] == "source-denied"
+        texts += everything_told(stack, begun)
+    wrong: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("url", {"url": address, "link_only": True}),
+        ("url", {"url": f"http://user:{PASSWORD}/half@127.0.0.1/x"}),
+        ("s3", {**keys, "anonymous": True}),
+        ("s3", {**keys, "endpoint_url": f"http://user:{PASSWORD}@127.0.0.1/"}),
+        ("s3", {**keys, "bucket_name": [ACCESS]}),
+    )
+    for kind, said in wrong:
+        answer = initiate(stack, kind, said)
+        assert answer.status_code == 422, answer.text
+        texts.append((f"{kind} {answer.status_code}", answer.content))
+    texts.append(("no user", initiate(stack, "s3", keys, user_email=None).content))
+    assert telling(texts) == []
+    assert any(b"/closed.tif" in text for _, text in texts), "it looks where something is told"
 
 
 def everything_told(stack: State, begun: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
@@ -122,7 +160,9 @@ def everything_told(stack: State, begun: dict[str, Any]) -> Iterator[tuple[str, 
     for path in ("/api/v1/datasets", f"/api/v1/datasets/{uuid}", f"/api/v1/datasets/{uuid}/status",
                  f"/api/upload/status/{begun['job_id']}", "/api/upload/jobs?user_id=a@example.org"):  # fmt: skip
         yield path, httpx.get(stack.api + path, trust_env=False).content
-    for log in [*Path(stack.data).rglob("*.log"), *Path(stack.temporary).rglob("logs/*")]:
+    plans = (Path(stack.data) / "upload" / ".importing").rglob("*.json")
+    for log in [*plans, *Path(stack.data).rglob("*.jsonl"), *Path(stack.data).rglob("*.log"),
+                *Path(stack.temporary).rglob("logs/*")]:  # fmt: skip
         if log.is_file():
             yield str(log), log.read_bytes()
     token = {"Authorization": f"Bearer {Path(stack.token_file).read_text().strip()}"}
@@ -173,26 +213,66 @@ def test_a_folder_of_google_drive(stack: State, client: ScrayClient, drive: Driv
     assert [name for name, text in texts if secret in text] == []
 
 
-def test_ranges_that_are_there_are_not_fetched_again_after_a_kill(stack: State, client: ScrayClient, web: Web) -> None:
-    content = os.urandom(7 * RANGE_BYTES + 12_345)
+@pytest.mark.parametrize("what", ["driver killed", "worker killed", "worker stopped"])
+def test_ranges_that_are_there_are_not_fetched_again(stack: State, client: ScrayClient, web: Web, what: str) -> None:
+    content = os.urandom(4 * RANGE_BYTES + 12_345)
     page = web.put("/large.bin", content)
-    gate = threading.Semaphore(4)  # the probe and three ranges
+    gate = threading.Semaphore(3)  # the probe and two ranges
     page.before = lambda: gate.acquire(timeout=60)
     web.asked.clear()
     begun = started(stack, "url", {"url": web.url("/large.bin")}, convert=False)
     uuid = begun["dataset_uuid"]
     marks = Path(stack.data) / "upload" / ".importing" / uuid / "marks"
-    until(lambda: marks.exists() and len(list(marks.glob("[0-9]*.json"))) == 3, what="three ranges")
+    until(lambda: marks.exists() and len(list(marks.glob("[0-9]*.json"))) == 2, what="two ranges")
     shown = job(stack, begun["job_id"])
     assert (shown["status"], shown["bytes_total"]) == ("uploading", len(content))
     done = {int(path.stem) for path in marks.glob("[0-9]*.json")}
-    kill_driver(stack)
+    if what == "driver killed":
+        kill_driver(stack)
+    else:
+        sent = {"worker killed": signal.SIGKILL, "worker stopped": signal.SIGSTOP}[what]
+        worker = signal_worker(stack, f"{uuid[:8]}:fetch", sent)
     gate.release(1000)
     assert client.wait(uuid, 90)["status"] == "done"
     assert uploaded(stack, uuid) == {"large.bin": content}
+    if what == "worker stopped":
+        with suppress(psutil.NoSuchProcess):  # Ray may have ended it already
+            worker.resume()
+        until(lambda: not worker.is_running(), what="the end of the worker that was given up")
     for number in done:
         span = f"bytes={number * RANGE_BYTES}-{min((number + 1) * RANGE_BYTES, len(content)) - 1}"
         assert [asked for _, asked in web.asked].count(span) == 1
+    if what != "driver killed":
+        log = client.ask("GET", f"/api/v1/datasets/{uuid}/logs")
+        assert "task-died" in json.dumps(log)
+
+
+def test_progress_and_time_left_are_seen_while_a_slow_source_sends(stack: State, client: ScrayClient, web: Web) -> None:
+    page = web.put("/slow.bin", os.urandom(5 * RANGE_BYTES))
+    gate = threading.Semaphore(1)  # the probe
+    page.before = lambda: gate.acquire(timeout=60)
+    begun = started(stack, "url", {"url": web.url("/slow.bin")}, convert=False)
+    seen: list[dict[str, Any]] = [job(stack, begun["job_id"])]
+
+    def moved() -> bool:
+        found = job(stack, begun["job_id"])
+        if found["bytes_uploaded"] == seen[-1]["bytes_uploaded"]:
+            return False
+        seen.append(found)
+        return True
+
+    for _ in range(4):
+        gate.release()
+        until(moved, 30, "progress")
+    gate.release()
+    assert client.wait(begun["dataset_uuid"], 60)["status"] == "done"
+    way = seen[1:]
+    assert [found["status"] for found in way] == ["uploading"] * 4
+    assert all(found["bytes_total"] == len(page.content) and found["speed_mbps"] > 0 for found in way)
+    assert [found["progress_percentage"] for found in way] == [20, 40, 60, 80]
+    left = [found["eta_seconds"] for found in way]
+    assert all(isinstance(seconds, int | float) and seconds > 0 for seconds in left), left
+    assert len(set(left)) > 1, left
 
 
 def test_what_cannot_be_fetched_says_why(stack: State, client: ScrayClient, web: Web) -> None:

@@ -37,6 +37,19 @@ def test_bytes_are_told_once_a_second() -> None:
     assert abs(last.eta_seconds - (1000 - last.done_bytes) / 100) < 1
 
 
+def test_what_was_counted_too_early_is_told_when_its_time_has_come() -> None:
+    one, clock, told = meter()
+    one.enter("fetching", 1000)
+    clock.now += 0.5
+    one.add(100)
+    one.keep_told()
+    assert len(told) == 1
+    clock.now += 0.5
+    one.keep_told()
+    one.keep_told()
+    assert [(made.done_bytes, advanced) for made, advanced in told] == [(0, False), (100, True)]
+
+
 def test_what_was_finished_before_is_no_progress_and_no_speed() -> None:
     one, clock, told = meter()
     one.enter("converting", 1000)
