@@ -223,7 +223,7 @@ class Driver:
 
     def _take(self, count: int, now: float) -> None:
         running, queue = Counter(held.conversion.claim.dataset.user for held in self.held.values()), self.desk.queue
-        line = self.lookout.line(lambda: queue.look(running))
+        line = self.lookout.line(lambda: queue.look(running), lambda seconds: queue.news(seconds, running))
         for claim in islice(queue.take(line, self.owner, running), count):
             reach("claimed")
             self._begin(claim, now, Action.CLAIMED)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final
 
@@ -83,9 +83,16 @@ class Queue:
 
     def look(self, owners_running: Mapping[str, int] | None = None) -> Line:
         """The first of those that wait now, by uuid. With ten thousand of them this may take a second."""
+        return self._line(self.rows.waiting(), self.now(), owners_running)
+
+    def news(self, seconds: float, owners_running: Mapping[str, int] | None = None) -> Line:
+        """Those that were queued in the last so many seconds: this is quick, however many wait."""
         now = self.now()
-        rows = (row for row in self.rows.waiting() if isinstance(row.get("uuid"), str))
-        waiting = [one for one in map(Waiting.read, rows) if one.not_before <= now]
+        return self._line(self.rows.queued(now - timedelta(seconds=seconds)), now, owners_running)
+
+    def _line(self, rows: list[Document], now: datetime, owners_running: Mapping[str, int] | None) -> Line:
+        found = (Waiting.read(row) for row in rows if isinstance(row.get("uuid"), str))
+        waiting = [one for one in found if one.not_before <= now]
         return {one.uuid: one for one in in_turn(waiting, now, owners_running)[:AHEAD]}
 
     def take(self, line: Line, owner: str, owners_running: Mapping[str, int] | None = None) -> Iterator[Claim]:

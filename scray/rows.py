@@ -14,7 +14,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from scray.change import Change
 from scray.database import DATASETS, SAFE, steady
-from scray.dataset import OWNERS, Dataset
+from scray.dataset import HIGH, LOW, NORMAL, OWNERS, Dataset
 from scray.errors import Conflict, DatabaseError
 from scray.status import QUEUED, RUNNING, Status
 
@@ -50,6 +50,10 @@ class Rows(ABC):
     @abstractmethod
     def waiting(self) -> list[Document]:
         """All documents that wait for an owner, some of them for their time; of each at least the fields of LINE."""
+
+    @abstractmethod
+    def queued(self, since: datetime) -> list[Document]:
+        """Those of `waiting` that were queued since then, quickly, however many wait."""
 
     @abstractmethod
     def leased(self, *, cancel: bool = False) -> list[Document]:
@@ -139,6 +143,13 @@ class MongoRows(Rows):
         """One question, however many users there are, and by an index on every server; some have none for `$or`."""
         queued = [str(status) for status in QUEUED]
         return list(self._rows.find({"status": {"$in": queued}}, LINE, batch_size=LOOK_ROWS))
+
+    @steady
+    def queued(self, since: datetime) -> list[Document]:
+        """By the whole index, for which each question has to name one status and one priority."""
+        places = [(str(status), priority) for status in QUEUED for priority in (HIGH, NORMAL, LOW)]
+        asked = [{"status": status, "priority": at, "queued_at": {"$gte": since}} for status, at in places]
+        return [row for one in asked for row in self._rows.find(one, LINE, batch_size=LOOK_ROWS)]
 
     @steady
     def leased(self, *, cancel: bool = False) -> list[Document]:

@@ -71,6 +71,9 @@ class MemoryRows(Rows):
     def waiting(self) -> list[Document]:
         return [row for row in self._all() if row["status"] in QUEUED]
 
+    def queued(self, since: datetime) -> list[Document]:
+        return [row for row in self.waiting() if row["queued_at"] >= since]
+
     def leased(self, *, cancel: bool = False) -> list[Document]:
         return [row for row in self._all() if fence(row) and (row.get("cancel") or not cancel)]
 

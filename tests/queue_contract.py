@@ -90,6 +90,17 @@ class QueueContract:
             stage.add(status=Status.DONE)
         assert stage.queue.add({"uuid": "new"}).status is Status.SUBMITTED
 
+    def test_what_is_new_is_found_by_itself(self, stage: Stage) -> None:
+        for number, status in enumerate((Status.SYNC_QUEUED, Status.CONVERSION_QUEUED, Status.CONVERSION_QUEUED)):
+            stage.add(f"old {number}", status, priority=1 + number)
+        stage.wait(100)
+        for priority in (3, 2, 1):
+            stage.add(f"new {priority}", priority=priority)
+        stage.add("later", not_before=stage.queue.now() + timedelta(hours=1))
+        stage.add("no queue", Status.UPLOADING)
+        assert list(stage.queue.news(50)) == ["new 1", "new 2", "new 3"]
+        assert len(stage.queue.news(500)) == len(stage.queue.look()) == 6
+
     def test_what_is_not_there_is_not_found(self, stage: Stage) -> None:
         for ask in (stage.queue.dataset, stage.queue.request_cancel, stage.queue.requeue):
             with pytest.raises(NotFound, match="no dataset nobody"):

@@ -35,18 +35,18 @@ def queue() -> MemoryQueue:
 
 def later(lookout: Lookout, slow: Slow) -> Line:
     end = time.monotonic() + 60
-    while not (line := lookout.line(slow)) and time.monotonic() < end:
+    while not (line := lookout.line(slow, slow.queue.news)) and time.monotonic() < end:
         pass
     return line
 
 
 def test_a_short_look_is_waited_for(queue: MemoryQueue) -> None:
-    assert list(Lookout().line(queue.look)) == ["a", "b"]
+    assert list(Lookout().line(queue.look, queue.news)) == ["a", "b"]
 
 
 def test_a_long_look_holds_up_nobody_and_is_made_once(queue: MemoryQueue) -> None:
     lookout, slow = Lookout(), Slow(queue)
-    assert lookout.line(slow) == lookout.line(slow) == {}
+    assert lookout.line(slow, slow.queue.news) == lookout.line(slow, slow.queue.news) == {}
     assert slow.looks == 1
     slow.go.set()
     assert list(later(lookout, slow)) == ["a", "b"]
@@ -55,7 +55,7 @@ def test_a_long_look_holds_up_nobody_and_is_made_once(queue: MemoryQueue) -> Non
 
 def test_what_took_long_is_used_again_until_it_is_used_up(queue: MemoryQueue) -> None:
     lookout, slow = Lookout(), Slow(queue)
-    lookout.line(slow)
+    lookout.line(slow, slow.queue.news)
     slow.go.set()
     line = later(lookout, slow)
     queue.add({"uuid": "c", "status": "conversion queued"})
@@ -63,6 +63,20 @@ def test_what_took_long_is_used_again_until_it_is_used_up(queue: MemoryQueue) ->
     assert line == {}
     assert list(later(lookout, slow)) == ["c"]
     assert slow.looks == 2
+
+
+def test_what_came_since_a_long_look_is_seen_at_once(queue: MemoryQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.lookout.TIMES", 1e9)  # as if it had taken very long
+    lookout, slow = Lookout(), Slow(queue)
+    lookout.line(slow, queue.news)
+    slow.go.set()
+    assert list(later(lookout, slow)) == ["a", "b"]
+    queue.add({"uuid": "urgent", "status": "conversion queued", "priority": 1})
+    end = time.monotonic() + 60
+    while "urgent" not in (line := lookout.line(slow, queue.news)) and time.monotonic() < end:
+        pass
+    assert slow.looks == 1
+    assert [claim.uuid for claim in queue.take(line, "driver")] == ["urgent", "a", "b"]
 
 
 def test_what_is_no_longer_true_of_a_look_is_passed_over(queue: MemoryQueue) -> None:
@@ -79,5 +93,5 @@ def test_an_error_is_the_callers_and_the_next_look_may_succeed(queue: MemoryQueu
         raise DatabaseError
 
     with pytest.raises(DatabaseError):
-        lookout.line(fail)
-    assert list(lookout.line(queue.look)) == ["a", "b"]
+        lookout.line(fail, queue.news)
+    assert list(lookout.line(queue.look, queue.news)) == ["a", "b"]
