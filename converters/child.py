@@ -15,7 +15,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -158,8 +157,7 @@ def _send(answers: TextIO, message: Answer) -> None:
 def serve() -> None:
     """Be the child of the process at the other end of stdin and stdout."""
     confine.die_with_parent()
-    with suppress(OSError):
-        os.setsid()
+    confine.end_together()
     pipe = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
     main(sys.stdin, pipe)

@@ -73,6 +73,18 @@ def test_an_endless_loop_is_ended_with_all_it_started(box: Sandbox, folders: tup
     gone(int(note.read_text()))
 
 
+def test_what_a_child_has_started_ends_with_it_however_it_ends(box: Sandbox, folders: tuple[Path, Path]) -> None:
+    """As when Ray kills the worker that holds it: then nobody is there to clear up."""
+    note = folders[1] / "note"
+    box._tell({"do": "hang_with_company", "note": str(note)})
+    deadline = time.monotonic() + 10
+    while not (note.exists() and note.read_text()):
+        assert time.monotonic() < deadline, "it started nobody"
+        time.sleep(0.05)
+    box.child.kill()
+    gone(int(note.read_text()))
+
+
 def gone(pid: int) -> None:
     """Wait until there is no such process."""
     deadline = time.monotonic() + 10
