@@ -61,7 +61,7 @@ def _warm() -> None:
 
 def _convert(source: Path, out: Path, workers: int) -> float:
     """Seconds from the first task to the published result."""
-    from cluster.executor import RayExecutor
+    from cluster.executor import TASKS_PER_CPU, RayExecutor
     from converters.plan import Choices
     from converters.prepare import Job, find_files, prepare
     from converters.run import execute
@@ -73,8 +73,7 @@ def _convert(source: Path, out: Path, workers: int) -> float:
     root, files = find_files([source])
     job = Job(root, files, "HDF5", choices=Choices(workers=2))
     staging = prepare(job, tuple(digest_file(root, f) for f in files), out / "staging")
-    executor = RayExecutor()
-    executor.most = 1 if workers == 1 else executor.most
+    executor = RayExecutor(cpus=workers, tasks_per_cpu=1 if workers == 1 else TASKS_PER_CPU)
     began = time.perf_counter()
     execute(staging, executor)
     publish_tree(seal(staging), out / "result")

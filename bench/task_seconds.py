@@ -59,15 +59,14 @@ def staged(source: Path, out: Path) -> tuple[Path, Plan, float]:
 
 
 def convert(source: Path, out: Path, workers: int) -> Run:
-    from cluster.executor import RayExecutor
+    from cluster.executor import TASKS_PER_CPU, RayExecutor
     from converters.mark import read_mark
     from converters.run import execute
     from converters.seal import seal
 
     shutil.rmtree(out, ignore_errors=True)
     staging, plan, hashing = staged(source, out)
-    executor = RayExecutor(cpus=workers)
-    executor.most = 1 if workers == 1 else executor.most
+    executor = RayExecutor(cpus=workers, tasks_per_cpu=1 if workers == 1 else TASKS_PER_CPU)
     began = time.perf_counter()
     execute(staging, executor)
     performed = time.perf_counter()

@@ -25,11 +25,12 @@ class RayExecutor:
         *,
         label: str = "plan",
         cpus: int | None = None,
+        tasks_per_cpu: int = TASKS_PER_CPU,
         patience_seconds: float = LEAST_SECONDS,
         on_death: Died = say_died,
     ) -> None:
         self.label = label
-        self._cpus = cpus
+        self._cpus, self.tasks_per_cpu = cpus, tasks_per_cpu
         self.patience = Patience(self.cpus, patience_seconds)
         self.memory_bytes = largest_node_bytes()
         self.flights = Flights[str](on_death)
@@ -43,7 +44,7 @@ class RayExecutor:
     @property
     def window(self) -> int:
         """As of now: other datasets come and go, too."""
-        return SHARING.window(self.flights, TASKS_PER_CPU * self.cpus)
+        return SHARING.window(self.flights, self.tasks_per_cpu * self.cpus)
 
     def submit(self, staging: Path, task: Task) -> None:
         """Hand one task to Ray. NeverFits when no node is as large as the memory it declares."""
