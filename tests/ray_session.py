@@ -13,6 +13,7 @@ from unittest.mock import patch
 import psutil
 
 from cluster.children import MARK
+from cluster.head import free_ports
 from cluster.stack import running
 from cluster.state import State
 
@@ -50,5 +51,6 @@ def signal_worker(stack: State, label: str, number: signal.Signals) -> psutil.Pr
 @contextmanager
 def stack_in(folder: Path, **settings: str) -> Iterator[State]:
     """A ready stack whose data are in `folder`; `settings` are environment variables of it."""
+    settings = {"SCRAY_API_PORT": str(free_ports(1)[0]), **settings}  # another one may be starting beside it
     with patch.dict(os.environ, settings), running(folder) as state:
         yield state
