@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cluster.state import State
 from scray.client import ScrayClient
+from scray.settings import Settings
+from scray.sources.bucket import Keys, s3_client
 from tests.drive_server import Drive, serving_drive
 from tests.ray_session import stack_in
-from tests.swift_server import BIN, Swift
+from tests.swift_server import BIN, KEY, SECRET, Swift
 
 SAMPLES = Path(__file__).parents[2] / "examples" / "data"
 
@@ -29,6 +32,17 @@ def profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("profiles") / "s3"
     path.touch()
     return path
+
+
+@pytest.fixture(scope="session")
+def bucket(profiles: Path, swift: Swift) -> Any:
+    """From here on there is the bucket that results are copied to, and the profile for it; a client of it."""
+    profiles.write_text(
+        f"[publish]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\nendpoint_url={swift.url}\n"
+    )
+    store = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(), trusted=True)
+    store.create_bucket(Bucket="results")
+    return store
 
 
 @pytest.fixture(scope="session")

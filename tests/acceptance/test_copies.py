@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pytest
 
 from cluster.state import State
 from scray.client import ScrayClient
@@ -36,16 +37,14 @@ def publication(client: ScrayClient, uuid: str) -> dict[str, Any]:
     return found
 
 
-def test_a_result_is_copied_or_it_says_why_not(stack: State, client: ScrayClient, swift: Swift, profiles: Path) -> None:
+def test_a_result_is_copied_or_it_says_why_not(
+    stack: State, client: ScrayClient, swift: Swift, request: pytest.FixtureRequest
+) -> None:
     first = upload(stack)
     assert client.wait(first, 60)["status"] == "done"
     until(lambda: publication(client, first)["state"] == "failed", what="the refusal")
     assert "SCRAY_S3_PROFILES" in publication(client, first)["error_message"]
-    store = s3_client(Keys(KEY, SECRET, endpoint_url=swift.url), Settings(), trusted=True)
-    store.create_bucket(Bucket="results")
-    profiles.write_text(
-        f"[publish]\naws_access_key_id={KEY}\naws_secret_access_key={SECRET}\nendpoint_url={swift.url}\n"
-    )
+    store: Any = request.getfixturevalue("bucket")
     second, kept = upload(stack), upload(stack, publish="false")
     until(lambda: publication(client, second).get("state") == "published", what="the copy")
     assert publication(client, second)["link"] == f"{swift.url}/results/lab/{second}/visus.idx"

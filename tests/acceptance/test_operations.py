@@ -196,6 +196,7 @@ def exported(stack: State) -> str:
     return "".join(pages)
 
 
+@pytest.mark.usefixtures("bucket")
 def test_the_doctor_finds_nothing_wrong_and_answers_about_a_dataset(stack: State, client: ScrayClient) -> None:
     uuid = send(client, SAMPLES / "img3d.tif", "TIFF")
     assert client.wait(uuid, 60)["status"] == "done"
