@@ -46,7 +46,10 @@ def end_together() -> None:
     """
     with suppress(OSError):
         os.setsid()
-    watched = os.pidfd_open(os.getpid())
+    try:
+        watched = os.pidfd_open(os.getpid())
+    except (AttributeError, OSError):  # a Python or a kernel without it (Linux 5.3): there is no guard
+        return
     if os.fork() == 0:
         os.closerange(0, 3)  # who waits for the end of an answer waits for nobody but the child
         select.select([watched], [], [])

@@ -85,6 +85,13 @@ def test_what_a_child_has_started_ends_with_it_however_it_ends(box: Sandbox, fol
     gone(int(note.read_text()))
 
 
+@pytest.mark.parametrize("without", ["del os.pidfd_open", "os.pidfd_open = lambda pid: os.open('/nowhere', 0)"])
+def test_where_the_kernel_knows_no_guard_a_child_works_without(without: str) -> None:
+    code = f"import os; {without}; from converters.confine import end_together; end_together(); print('works')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("works\n", "")
+
+
 def gone(pid: int) -> None:
     """Wait until there is no such process."""
     deadline = time.monotonic() + 10
