@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import lz4.block
 import numpy as np
@@ -34,6 +35,20 @@ def test_what_is_encoded_is_decoded(codec: str, reused: bool) -> None:
 def test_zip_is_a_zlib_stream_also_where_nothing_is_gained(codec: str) -> None:
     noise = RNG.bytes(10_000)
     assert zlib.decompress(codecs.encode(codec, noise)) == noise
+
+
+@pytest.mark.parametrize("codec", codecs.PROFILES)
+def test_a_block_becomes_the_same_bytes_in_every_thread(codec: str) -> None:
+    """Threads have stacks at other addresses, and blocks this short give those a part of 2,000 to play in."""
+    heads = [RNG.bytes(16) for _ in range(4000)]
+    blocks = [head + bytes(400) + head[1:] + bytes(400) for head in heads]
+
+    def encoded(_: int) -> list[bytes]:
+        return [codecs.encode(codec, block) for block in blocks]
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(encoded, range(4))
+    assert all(other == first for other in others)
 
 
 def test_fast_is_a_bare_lz4_block() -> None:
