@@ -75,6 +75,24 @@ def test_a_manifest_fits_the_schema_of_its_kind(manifest: dict[str, Any]) -> Non
     assert problems(manifest) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "place", "value"),
+    [
+        ("RayCluster", ["spec", "rayVersion"], 2.6),
+        ("RayCluster", ["spec", "authOptions", "mode"], "none"),
+        ("RayCluster", ["spec", "headGroupSpec", "rayStartParams", "num-cpus"], 0),
+        ("RayCluster", ["spec", "workerGroupSpecs", 0, "minReplicas"], -1),
+        ("RayJob", ["spec", "submissionMode"], "HttpMode"),
+        ("RayJob", ["spec", "activeDeadlineSeconds"], 0),
+        ("RayJob", ["metadata", "name"], "a" * 48),
+    ],
+)
+def test_a_value_that_the_operator_would_refuse_is_found(kind: str, place: list[Any], value: object) -> None:
+    manifest = copy.deepcopy(of_kind(kind)[0])
+    functools.reduce(lambda node, name: node[name], place[:-1], manifest)[place[-1]] = value
+    assert problems(manifest)
+
+
 @pytest.mark.parametrize("path", ["spec", "spec/headGroupSpec", "spec/headGroupSpec/template/spec", "metadata"])
 def test_a_word_that_the_kind_does_not_know_is_found(path: str) -> None:
     manifest = copy.deepcopy(of_kind("RayCluster")[0])
@@ -151,6 +169,16 @@ def test_every_pod_is_behind_a_policy_that_lets_nobody_in_by_default() -> None:
     [nobody] = [policy for policy in policies if "ingress" not in policy["spec"]]
     wanted = nobody["spec"]["podSelector"]["matchLabels"].items()
     assert all(wanted <= pod["metadata"]["labels"].items() for found in manifests() for pod in pods(found))
+
+
+@pytest.mark.parametrize("pod", [pod for found in of_kind("RayCluster") + of_kind("RayJob") for pod in pods(found)])
+def test_ray_is_asked_how_it_is_without_a_tool_that_the_image_lacks(pod: dict[str, Any]) -> None:
+    [container] = pod["spec"]["containers"]
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"] == {
+            "path": "/api/healthz",
+            "port": 52365,
+        }  # Ray's agent; open without a token
 
 
 def test_probes_ask_what_they_should() -> None:
