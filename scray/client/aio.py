@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from uuid import uuid4
 
 from scray.client.chunked import Chunked, Ended
 from scray.client.diary import Diary, diary_path
@@ -81,7 +82,8 @@ class AsyncScrayClient:
         empty ones only, SourceChanged when a file
         changes meanwhile, Conflict when another process is sending the same.
         """
-        form: dict[str, Any] = {**fields, "user_email": user_email, "dataset_name": name, "sensor": sensor}
+        given = {name: value for name, value in fields.items() if value is not None}
+        form: dict[str, Any] = {**given, "user_email": user_email, "dataset_name": name, "sensor": sensor}
         if parameters:
             form["conversion_parameters"] = json.dumps(dict(parameters))
         files = await asyncio.to_thread(find_files, paths)
@@ -104,7 +106,9 @@ class AsyncScrayClient:
             raise Conflict("The upload session is over; send the file anew.") from error
 
     async def import_url(self, /, url: str, *, link_only: bool = False, **fields: Any) -> Upload:
-        """Let the service fetch what is at an address; or only remember it. `fields` as for `upload`."""
+        """Let the service fetch what is at an address; or only remember it. `fields` as for `upload`; and under one
+        `idempotency_key` the service does it once, however often, and by whichever process, it is asked.
+        """
         return await self._import("url", {"url": url, "link_only": link_only}, fields)
 
     async def import_s3(
@@ -124,13 +128,21 @@ class AsyncScrayClient:
     async def _import(self, source_type: str, config: Mapping[str, Any], fields: Mapping[str, Any]) -> Upload:
         form = {("dataset_name" if name == "name" else name): value for name, value in fields.items()}
         form["conversion_parameters"] = form.pop("parameters", None) or {}
+        key = form.pop("idempotency_key", "")
         asked = {**form, "source_type": source_type, "source_config": dict(config)}
-        reply = await self.ask("POST", "/api/upload/initiate", json=asked)
+        reply = await self.ask_once("/api/upload/initiate", key, json=asked)
         return Upload(reply["dataset_uuid"], (reply["job_id"],), 0)
 
     async def ask(self, /, method: str, path: str, **values: Any) -> dict[str, Any]:
         """One request of any route; `values` are those of httpx (params, json, data)."""
         return await self._wire.ask(method, path, **values)
+
+    async def ask_once(self, /, path: str, key: str = "", **values: Any) -> dict[str, Any]:
+        """A POST that is made again until it is answered, and carried out once: under this idempotency key, else one
+        of its own.
+        """
+        headers = {"Idempotency-Key": key or uuid4().hex}
+        return await persist(lambda: self.ask("POST", path, headers=headers, **values))
 
     # --- following ---------------------------------------------------------------------------------
 

@@ -92,7 +92,7 @@ class AsyncLargeFileUploadClient:
             "user_email": user_email, "dataset_name": dataset_name, "sensor": sensor, "convert": convert,
             "is_public": is_public, "folder": folder, "team_uuid": team_uuid, "chunk_size": self.chunk_size,
         }  # fmt: skip
-        return await self._inner.ask("POST", f"{PLACE}/initiate", json=asked)
+        return await self._inner.ask_once(f"{PLACE}/initiate", json=asked)
 
     async def upload_chunk(self, upload_id: str, chunk_index: int, chunk_data: bytes) -> dict[str, Any]:
         """Send one chunk; sending it again is harmless."""

@@ -165,7 +165,7 @@ class AsyncScientistCloudUploadClient:
             "dataset_identifier": dataset_uuid,
         }  # fmt: skip
         given = {name: str(value) for name, value in form.items() if value is not None}
-        return _told(await self._inner.ask("POST", "/api/upload/upload-path", data=given))
+        return _told(await self._inner.ask_once("/api/upload/upload-path", data=given))
 
     async def upload_from_source(
         self,
@@ -185,7 +185,7 @@ class AsyncScientistCloudUploadClient:
             "dataset_name": dataset_name, "sensor": sensor, "convert": convert, "is_public": is_public,
             "folder": folder, "team_uuid": team_uuid,
         }  # fmt: skip
-        return _told(await self._inner.ask("POST", "/api/upload/initiate", json=asked))
+        return _told(await self._inner.ask_once("/api/upload/initiate", json=asked))
 
     async def initiate_google_drive_upload(
         self, file_id: str, service_account_file: str, *args: Any, **kwargs: Any

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from scray.client import AsyncScrayClient, Manner, Progress, ScrayClient
+from scray.client import AsyncScrayClient, Manner, Progress, ScientistCloudUploadClient, ScrayClient
 from scray.errors import NotFound, SourceChanged, Unreachable
 from tests.api_server import EMAIL, Api, serving, until
 from tests.proxy import Proxy
@@ -122,6 +122,32 @@ def test_a_form_that_breaks_again_and_again_goes_in_chunks(api: Api, proxy: Prox
     assert stored(api, upload.dataset_uuid) == large.read_bytes()
     assert (api.database.uploads.find_one({"_id": upload.job_id}) or {})["session"] == "chunks"
     assert api.database.visstoredatas.count_documents({"uuid": upload.dataset_uuid}) == 1
+
+
+def test_what_was_carried_out_and_not_answered_is_one_dataset(
+    api: Api, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers get lost: of a file in one form, and of imports under both names."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "small.tif").write_bytes(b"pixels")
+    mail = f"{uuid4().hex[:8]}@example.org"
+    fields = {**FIELDS, "user_email": mail}
+    source = {"anonymous": True}
+    names = (mail, "scan", "TIFF")
+    with client(proxy.url, tmp_path) as ours, ScientistCloudUploadClient(proxy.url) as theirs:
+        proxy.breaks_late = True
+        sends: list[Callable[[], Any]] = [
+            lambda: ours.upload(tmp_path / "small.tif", dataset_identifier=None, **fields),
+            lambda: ours.import_s3("bucket", "x", source=source, **fields),
+            lambda: theirs.upload_file(str(tmp_path / "small.tif"), *names),
+            lambda: theirs.initiate_s3_upload("bucket", "x", "key", "secret", *names),
+        ]
+        for count, send in enumerate(sends, 1):
+            asked = proxy.asked
+            proxy.breaks = range(asked + 1, asked + 3)
+            send()
+            assert proxy.asked > asked + 2, "no answer was lost"
+            assert api.database.visstoredatas.count_documents({"user_email": mail}) == count
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])

@@ -103,6 +103,34 @@ def test_a_repeated_session_is_the_same(api: Api) -> None:
     )
 
 
+def test_a_repeated_import_is_carried_out_once(api: Api) -> None:
+    """Each route has its own keys, as has each user; what is added to a dataset is added once, too."""
+    source = {"source_type": "s3", "source_config": {"bucket_name": "b", "object_key": "x", "anonymous": True}}
+    asked, key = {**FORM, "user_email": somebody(), **source}, {"Idempotency-Key": str(uuid4())}
+    rows = len(api.rows())
+
+    def send(route: str, **fields: Any) -> httpx.Response:
+        return api.http.post(f"/api/upload/{route}", json={**asked, **fields}, headers=key)
+
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: send("initiate"), range(8)))
+    first = replies[0].json()
+    assert [reply.json() for reply in replies] == [first] * 8
+    assert len(api.rows()) == rows + 1
+    others = [send("cloud/large"), send("cloud/large"), send("initiate", user_email=somebody())]
+    assert len({first["dataset_uuid"], *(reply.json()["dataset_uuid"] for reply in others)}) == 3
+    named = {"dataset_identifier": str(uuid4())}
+    assert send("initiate", **named).json() == send("initiate", **named).json()
+    assert api.http.post("/api/upload/initiate", json={**asked, **named}).status_code == 409, "no key, no repetition"
+    added = {"dataset_identifier": first["dataset_uuid"], "add_to_existing": True}
+    api.database.visstoredatas.update_one({"uuid": first["dataset_uuid"]}, {"$set": {"status": "done"}})
+    key["Idempotency-Key"] = str(uuid4())
+    assert send("initiate", **added).json() == send("initiate", **added).json()
+    api.database.visstoredatas.update_one({"uuid": first["dataset_uuid"]}, {"$set": {"status": "done"}})
+    assert send("initiate", **added).status_code == 200
+    assert api.row(first["dataset_uuid"])["status"] == "done", "what was added is not fetched again"
+
+
 def test_a_user_may_not_store_more_than_the_quota(api: Api) -> None:
     user = somebody()
     assert api.send(b"1" * 90_000, "a.tif", user_email=user).status_code == 200
