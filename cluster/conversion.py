@@ -149,7 +149,7 @@ class Conversion:
 
     def _convert(self) -> None:
         storage, uuid = self.desk.storage, self.claim.uuid
-        parent, target = storage.staging_root / uuid, storage.converted_dir(uuid)
+        parent, target = storage.staging_dir(uuid), storage.converted_dir(uuid)
         publishing.put_back(parent)
         uploaded = self._job(storage.upload_dir(uuid))
         inputs = self._hash(uploaded, parent)

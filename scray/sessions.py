@@ -19,7 +19,7 @@ from scray.database import DATASETS, SAFE, UPLOADS, Document, server_time, stead
 from scray.dataset import Dataset
 from scray.errors import NotFound
 from scray.spans import Span, root_digest
-from scray.tally import Tally
+from scray.sums import Sums
 from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING, STORED
 
 CHUNKS = "upload_chunks"
@@ -42,7 +42,7 @@ class Sessions:
         self._database = database
         self._uploads = database.get_collection(UPLOADS, write_concern=SAFE)
         self._chunks = database.get_collection(CHUNKS, write_concern=SAFE)
-        self._tally = Tally(COUNTED_SECONDS)
+        self._sums = Sums(COUNTED_SECONDS)
         self._counts, self._hints = database[UPLOADS], database[CHUNKS]  # what may get lost: nothing rests on it
 
     @steady
@@ -108,10 +108,10 @@ class Sessions:
 
     def _counted(self, upload_id: str, size_bytes: int) -> Document | None:
         """The record, unless it has ended; its `received_bytes` are told once a second, and when all are there."""
-        came = self._tally.add(upload_id, size_bytes)
-        found = None if self._tally.is_due(upload_id) else self._uploads.find_one({"_id": upload_id})
+        came = self._sums.add(upload_id, size_bytes)
+        found = None if self._sums.is_due(upload_id) else self._uploads.find_one({"_id": upload_id})
         if found is None or found["received_bytes"] + came >= found["expected_bytes"]:
-            found, came = self._count(upload_id, self._tally.take(upload_id)), 0
+            found, came = self._count(upload_id, self._sums.take(upload_id)), 0
         if found is None or found["state"] not in {RECEIVING, PLACING, STORED}:
             return None
         return {**found, "received_bytes": found["received_bytes"] + came}
@@ -126,8 +126,8 @@ class Sessions:
     @steady
     def tell_counts(self) -> None:
         """What came since the record of a session was told last."""
-        for upload_id in self._tally.held():
-            self._count(upload_id, self._tally.take(upload_id))
+        for upload_id in self._sums.held():
+            self._count(upload_id, self._sums.take(upload_id))
 
     @steady
     def forget_chunks(self, record: Mapping[str, Any]) -> None:

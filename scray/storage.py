@@ -179,9 +179,9 @@ class Storage:
         """Where the logs of a dataset's runs are."""
         return self.logs / _one_name(uuid)
 
-    def staging_dir(self, uuid: str, key: str) -> Path:
-        """Where one plan of a dataset is carried out; `key` is the plan's digest."""
-        return self.staging_root / _one_name(uuid) / _one_name(key)
+    def staging_dir(self, uuid: str) -> Path:
+        """Where the plans of a dataset are carried out, each in a folder that its digest names."""
+        return self.staging_root / _one_name(uuid)
 
 
 def _one_name(name: str) -> str:
@@ -195,7 +195,7 @@ def reap_staging(storage: Storage, uuid: str, *keep: str) -> list[str]:
 
     A folder is renamed before it is emptied, so a late owner can never publish one that is half gone.
     """
-    parent = storage.staging_root / _one_name(uuid)
+    parent = storage.staging_dir(uuid)
     if not parent.is_dir():
         return []
     gone = sorted(entry.name for entry in parent.iterdir() if entry.name not in keep)

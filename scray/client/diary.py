@@ -29,7 +29,6 @@ class Diary:
             self._file.truncate(0)
         self._facts: dict[str, dict[str, Any]] = {}
         self._read()
-        self.resumed = bool(self._facts)
         if "" not in self._facts:
             self.note("", dataset=str(uuid.uuid4()), key=uuid.uuid4().hex)
 

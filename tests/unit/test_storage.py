@@ -348,7 +348,7 @@ def folders(tmp_path: Path) -> Storage:
 def test_every_dataset_has_its_own_folders(folders: Storage) -> None:
     assert folders.upload_dir("u1") == folders.upload / "u1"
     assert folders.converted_dir("u1") == folders.converted / "u1"
-    assert folders.staging_dir("u1", "k") == folders.converted / ".staging" / "u1" / "k"
+    assert folders.staging_dir("u1") == folders.converted / ".staging" / "u1"
     assert folders.staging_root.is_dir()
     for bad in ("../u1", "", "a/b", ".staging"):
         with pytest.raises(UnsafePath):
@@ -357,13 +357,13 @@ def test_every_dataset_has_its_own_folders(folders: Storage) -> None:
 
 def test_reaping_keeps_the_plan_in_work(folders: Storage) -> None:
     for key in ("one", "two", "two.token"):
-        lay(folders.staging_dir("u1", key), {"tree/x": "x"})
-    (folders.staging_root / "u1" / "file").write_text("x")
-    other = lay(folders.staging_dir("u2", "one"), {"x": "x"})
+        lay(folders.staging_dir("u1") / key, {"tree/x": "x"})
+    (folders.staging_dir("u1") / "file").write_text("x")
+    other = lay(folders.staging_dir("u2") / "one", {"x": "x"})
     assert storage.reap_staging(folders, "u1", "two") == ["file", "one", "two.token"]
-    assert [path.name for path in (folders.staging_root / "u1").iterdir()] == ["two"]
+    assert [path.name for path in folders.staging_dir("u1").iterdir()] == ["two"]
     assert storage.reap_staging(folders, "u1") == ["two"]
-    assert not (folders.staging_root / "u1").exists()
+    assert not folders.staging_dir("u1").exists()
     assert storage.reap_staging(folders, "u1") == []
     assert other.is_dir()
 

@@ -9,7 +9,7 @@ from threading import Lock
 NEVER = float("-inf")
 
 
-class Tally:
+class Sums:
     """Sums by name, since each was last taken. Any thread may add.
 
     Promise: what was added is taken once. What was not taken when the process dies is lost: only what nothing rests on

@@ -7,7 +7,7 @@ from threading import Thread
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scray.tally import Tally
+from scray.sums import Sums
 
 NAMES = st.sampled_from("ab")
 STEPS = st.tuples(st.just("add"), NAMES) | st.tuples(st.just("take"), NAMES) | st.tuples(st.just("wait"), NAMES)
@@ -16,34 +16,34 @@ STEPS = st.tuples(st.just("add"), NAMES) | st.tuples(st.just("take"), NAMES) | s
 @given(st.lists(STEPS, max_size=40))
 def test_what_was_added_is_taken_once_and_in_time(steps: list[tuple[str, str]]) -> None:
     now = 0.0
-    tally = Tally(1.0, lambda: now)
+    sums = Sums(1.0, lambda: now)
     held = dict.fromkeys("ab", 0)
     taken_at: dict[str, float] = {}
     for step, name in steps:
         if step == "add":
             held[name] += 1
-            assert tally.add(name, 1) == held[name]
+            assert sums.add(name, 1) == held[name]
         elif step == "take":
-            assert tally.take(name) == held[name]
+            assert sums.take(name) == held[name]
             held[name], taken_at[name] = 0, now
         else:
             now += 0.4
-        assert tally.is_due(name) == (now - taken_at.get(name, -1.0) >= 1.0)
-        assert sorted(tally.held()) == [name for name in "ab" if held[name]]
+        assert sums.is_due(name) == (now - taken_at.get(name, -1.0) >= 1.0)
+        assert sorted(sums.held()) == [name for name in "ab" if held[name]]
 
 
 def test_threads_lose_nothing() -> None:
-    tally = Tally(0.0)
+    sums = Sums(0.0)
     taken: list[int] = []
 
     def work() -> None:
         for _ in range(2000):
-            tally.add("a", 1)
-            taken.append(tally.take("a"))
+            sums.add("a", 1)
+            taken.append(sums.take("a"))
 
     threads = [Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sum(taken) + tally.take("a") == 8000
+    assert sum(taken) + sums.take("a") == 8000
