@@ -22,7 +22,8 @@ from itertools import islice
 from typing import Any
 
 from cluster import copying, reaping
-from cluster.conversion import Conversion, Desk
+from cluster.conversion import Conversion
+from cluster.desk import Desk
 from cluster.flights import cluster_cpus
 from cluster.lookout import Lookout
 from cluster.nodes import NODES, Beacon

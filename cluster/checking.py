@@ -12,9 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from cluster.flights import call, run_all, two_a_cpu
+from cluster.run import Run
 from cluster.tasks import hash_task
 from scray.errors import ChunkDamaged, ScrayError, SourceChanged
 from scray.log import Action
@@ -22,16 +23,13 @@ from scray.sessions import DIFFERENT, SAME, Sessions, chunk_span, portion_indexe
 from scray.spans import Span, group_spans
 from scray.storage import Storage, fsync_folder
 
-if TYPE_CHECKING:
-    from cluster.conversion import Conversion
-
 GROUP_BYTES = 1 << 30
 NAMED_CHUNKS = 20  # so many damaged chunks are told by number
 
 Stop = Callable[[], None]
 
 
-def check(work: Conversion) -> None:
+def check(work: Run) -> None:
     """The claim of a dataset whose uploads are complete: read back what came in chunks, then send it on."""
     sessions, uuid = work.desk.sessions, work.claim.uuid
     records = sessions.unchecked(uuid)
@@ -47,7 +45,7 @@ def check(work: Conversion) -> None:
     work.record(Action.CHECKED, {"files": len(records)})
 
 
-def _check_file(work: Conversion, record: dict[str, Any]) -> None:
+def _check_file(work: Run, record: dict[str, Any]) -> None:
     """Raises ChunkDamaged, and wants the damaged chunks again."""
     sessions, root = work.desk.sessions, work.desk.storage.upload_dir(work.claim.uuid)
     path = root / record["path"]
@@ -68,7 +66,7 @@ def _check_file(work: Conversion, record: dict[str, Any]) -> None:
     sessions.note(record["_id"], {"checked": True})
 
 
-def _hash(work: Conversion, root: Path, name: str, spans: tuple[Span, ...]) -> dict[Span, str]:
+def _hash(work: Run, root: Path, name: str, spans: tuple[Span, ...]) -> dict[Span, str]:
     groups = {f"check-{number}": group for number, group in enumerate(group_spans(spans, GROUP_BYTES))}
     found: dict[Span, str] = {}
     calls = (
@@ -80,7 +78,7 @@ def _hash(work: Conversion, root: Path, name: str, spans: tuple[Span, ...]) -> d
     return found
 
 
-def _ask_again(work: Conversion, record: dict[str, Any], damaged: dict[int, Span]) -> None:
+def _ask_again(work: Run, record: dict[str, Any], damaged: dict[int, Span]) -> None:
     """Take the file out of the dataset, back to where chunks arrive, and forget the chunks that differ."""
     put_back(work.desk.storage, work.claim.uuid, record)
     work.desk.sessions.reject(record, damaged)
@@ -103,7 +101,7 @@ def put_back(storage: Storage, uuid: str, record: dict[str, Any]) -> None:
 class WholeHashes:
     """The SHA-256 that senders promised of whole files, found beside other work by tasks that outlive dead workers."""
 
-    def __init__(self, work: Conversion) -> None:
+    def __init__(self, work: Run) -> None:
         self._work = work
         self._closed = threading.Event()
         self._error: BaseException | None = None

@@ -9,21 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, Unpack
+from typing import Any
 
 from cluster import checking, copying, publishing, syncing
+from cluster.desk import Desk
 from cluster.executor import RayExecutor
 from cluster.flights import call, cluster_cpus
 from cluster.hashing import digest_inputs
-from cluster.meter import Meter
 from cluster.reaping import superseded
-from cluster.tally import Tally
+from cluster.run import Run, Stopped
 from cluster.tasks import prepare_task, seal_task, unpack_task
 from converters.archives import archives_in
 from converters.describe import read_metadata
@@ -32,70 +29,33 @@ from converters.plan import Choices, Plan
 from converters.prepare import Job, find_files
 from converters.run import execute, finished, load_plan
 from scray import arrivals
-from scray.catalog import Catalog
 from scray.crash import reach
-from scray.dataset import Progress
 from scray.digests import FOLDER as DIGESTS
-from scray.errors import Cancelled, DatabaseError, ScrayError, Unsupported
-from scray.log import Action, Facts, event
+from scray.errors import Cancelled, ScrayError, Unsupported
+from scray.log import Action
 from scray.manifest import MANIFEST, FileDigest, Manifest
-from scray.queue import Claim, Queue
-from scray.reconcile import Order
+from scray.queue import Claim
 from scray.retry import explain
-from scray.runlog import RunLog, run_name
 from scray.sensors import read_sensor
-from scray.sessions import Sessions
-from scray.settings import Settings
 from scray.status import ENDS, Status
-from scray.storage import Storage, reap_staging
+from scray.storage import reap_staging
 
 log = logging.getLogger(__name__)
-RETRY_SECONDS = 1.0
-T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Desk:
-    """What every conversion of a driver shares."""
-
-    queue: Queue
-    catalog: Catalog
-    settings: Settings
-    storage: Storage
-    sessions: Sessions
-    tally: Tally
-
-
-class Stopped(Exception):
-    """This conversion was told to stop; `Conversion.order` says why."""
-
-
-class Conversion:
-    """Carries out one claim. `stop(order)` ends it soon: "lost", "cancel" or "drain"."""
+class Conversion(Run):
+    """The run as a thread, from its claim to its end."""
 
     def __init__(self, claim: Claim, desk: Desk) -> None:
-        self.claim, self.desk = claim, desk
-        self.label = claim.uuid[:8]  # of its tasks, as Ray shows them
-        self.order: Order | None = None
-        self.began = time.monotonic()
-        self.meter = Meter(self._tell)
-        self.log = RunLog(desk.storage.log_dir(claim.uuid), run_name(claim.token, datetime.now(UTC)))
-        self.stage = ""
+        super().__init__(claim, desk)
         self.thread = threading.Thread(target=self._run, name=f"convert-{claim.uuid}", daemon=True)
 
     def start(self) -> None:
         self.thread.start()
 
-    def stop(self, order: Order) -> None:
-        """Having lost the dataset goes over the other orders."""
-        if order == "lost" or not self.order:
-            self.order = order
-
     @property
     def ended(self) -> bool:
         return not self.thread.is_alive()
-
-    # --- the thread --------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
@@ -267,53 +227,6 @@ class Conversion:
         reach("done")
         self.tell(Action.CONVERTED, seconds=result["seconds"], bytes=result["bytes_in"])
         self.record(Action.CONVERTED, result)
-
-    # --- between the thread and the driver ------------------------------------------------------------
-
-    def check(self) -> None:
-        """Raises Stopped once an order is there."""
-        if self.order:
-            raise Stopped
-
-    def lost(self) -> NoReturn:
-        """The queue does not know this claim any more."""
-        self.stop("lost")
-        raise Stopped
-
-    def _tell(self, progress: Progress, advanced: bool) -> None:
-        """What the database does not hear now it hears next time; the lease says when it is too late."""
-        self.check()
-        if progress.stage != self.stage:
-            self.stage = progress.stage
-            self.tell(Action.STAGE_BEGUN, stage=self.stage, bytes=progress.total_bytes)
-        with suppress(DatabaseError):
-            if not self.desk.queue.progress(self.claim, progress, advanced=advanced):
-                self.lost()
-
-    def insist(self, ask: Callable[[], T]) -> T | None:
-        """Ask again while the database is away and the lease may still be ours; None when it is lost."""
-        while self.order != "lost":
-            with suppress(DatabaseError):
-                return ask()
-            time.sleep(RETRY_SECONDS)
-        return None
-
-    def tell(self, action: Action, message: str = "", *, level: int = logging.INFO, **more: Unpack[Facts]) -> None:
-        """Something happened in this run: for the program's log, the run's own, and the counters."""
-        facts: Facts = {"dataset": self.claim.uuid, "run": self.log.run, **more}
-        event(action, message, level=level, **facts)
-        self.log.write(action, message, level=level, **facts)
-        self.desk.tally.hear(action, facts)
-
-    def tell_death(self, task: str, times: int, says: str) -> None:
-        """A task of this run was interrupted, and is tried again."""
-        self.tell(Action.TASK_DIED, says, level=logging.WARNING, task=task, count=times)
-
-    def record(self, action: Action, values: Mapping[str, Any]) -> None:
-        """Append to the dataset's history."""
-        known = {"event": action.value, "run": self.log.run, "attempt": self.claim.attempt}
-        with suppress(DatabaseError):  # history only
-            self.desk.catalog.record_run(self.claim.uuid, {**known, **values})
 
 
 def describe(plan: Plan, target: Path) -> dict[str, Any]:

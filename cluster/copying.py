@@ -14,8 +14,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cluster.desk import Desk
 from cluster.flights import run_all
 from cluster.nodes import errand
 from scray.copies import AGAIN, COPYING, FAILED, PUBLISHED, WAITING, Copies
@@ -23,9 +24,6 @@ from scray.errors import DatabaseError, LeaseLost
 from scray.publish import Target, rounds, send
 from scray.retry import Verdict, delay_seconds, explain, judge
 from scray.settings import load_settings
-
-if TYPE_CHECKING:
-    from cluster.conversion import Desk
 
 log = logging.getLogger(__name__)
 AT_ONCE = 4

@@ -8,20 +8,17 @@ import random
 import time
 from collections.abc import Collection
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from cluster import syncing
+from cluster.desk import Desk
 from cluster.nodes import NODES
 from scray.errors import NotFound
 from scray.log import Action, event
 from scray.runlog import forget
 from scray.status import ENDS
 from scray.storage import data_folders, reap_staging, remove_superseded
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from cluster.conversion import Desk
 
 AT_ONCE = 100
 UNTIL = "superseded_until"

@@ -15,10 +15,12 @@ from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cluster.desk import Desk
 from cluster.flights import call, run_all, two_a_cpu
 from cluster.nodes import NODES, errand
+from cluster.run import Run
 from scray.errors import ChecksumMismatch, DatabaseError, NotFound, RemoteChanged
 from scray.log import Action
 from scray.secrets import Sealer
@@ -28,9 +30,6 @@ from scray.sources.intake import Check, Intake
 from scray.spans import Span
 from scray.status import Status
 from scray.storage import Storage, remove_tree
-
-if TYPE_CHECKING:
-    from cluster.conversion import Conversion, Desk
 
 IMPORTING = ".importing"
 SEALED = "source_sealed"
@@ -87,7 +86,7 @@ def check_task(folder: str, check: Check) -> tuple[str, ...]:
 # --- the claim ---------------------------------------------------------------------------------------
 
 
-def sync(work: Conversion) -> None:
+def sync(work: Run) -> None:
     """Fetch, check, land, tell the queue. Raises what the source does; Stopped."""
     uuid = work.claim.uuid
     document = work.desk.catalog.get(uuid)
@@ -105,7 +104,7 @@ def sync(work: Conversion) -> None:
     work.record(Action.IMPORTED, {name: value for name, value in found.items() if name != "files"})
 
 
-def _import(work: Conversion, errand: Errand) -> dict[str, Any]:
+def _import(work: Run, errand: Errand) -> dict[str, Any]:
     """What the dataset's document says of the files that have come."""
     for left in reversed(range(STARTS)):
         try:
@@ -126,7 +125,7 @@ def _import(work: Conversion, errand: Errand) -> dict[str, Any]:
     return _land(work, intake)
 
 
-def _begin(work: Conversion, errand: Errand) -> Intake:
+def _begin(work: Run, errand: Errand) -> Intake:
     work.meter.enter("listing")
     with suppress(FileNotFoundError):
         intake = Intake(Path(errand.folder))
@@ -137,7 +136,7 @@ def _begin(work: Conversion, errand: Errand) -> Intake:
     return Intake(Path(errand.folder))
 
 
-def _fetch(work: Conversion, errand: Errand, intake: Intake) -> None:
+def _fetch(work: Run, errand: Errand, intake: Intake) -> None:
     """Whatever has no mark yet."""
     work.meter.enter("fetching", intake.total_bytes)
     marks = intake.marks()
@@ -162,7 +161,7 @@ def share(numbers: Iterable[int], tasks: int) -> Iterator[tuple[int, ...]]:
     yield from (tuple(left[start : start + size]) for start in range(0, len(left), size))
 
 
-def _count(work: Conversion, intake: Intake, missing: dict[int, None], most: int) -> None:
+def _count(work: Run, intake: Intake, missing: dict[int, None], most: int) -> None:
     """What has come since the last time, of the first so many that are missing: tasks begin with the first."""
     work.check()
     for number in list(islice(missing, most)):
@@ -172,7 +171,7 @@ def _count(work: Conversion, intake: Intake, missing: dict[int, None], most: int
     work.meter.keep_told()
 
 
-def _check(work: Conversion, intake: Intake) -> None:
+def _check(work: Run, intake: Intake) -> None:
     """What is not proved by its ranges is read again, and all of it compared with the source's own checksum."""
     checks = {f"check-{number}": check for number, check in enumerate(intake.checks())}
     work.meter.enter("checking", sum(span.size for check in checks.values() for span in check.spans))
@@ -185,7 +184,7 @@ def _check(work: Conversion, intake: Intake) -> None:
     intake.compare(digests)
 
 
-def _land(work: Conversion, intake: Intake) -> dict[str, Any]:
+def _land(work: Run, intake: Intake) -> dict[str, Any]:
     work.meter.enter("landing")
     work.check()
     root, kind = work.desk.storage.upload_dir(work.claim.uuid), work.claim.dataset.source_type
@@ -204,11 +203,11 @@ def _land(work: Conversion, intake: Intake) -> dict[str, Any]:
     return {"import_notes": list(intake.notes)}
 
 
-def _label(work: Conversion) -> str:
+def _label(work: Run) -> str:
     return work.claim.uuid[:8]
 
 
-def _seconds_left(work: Conversion) -> float:
+def _seconds_left(work: Run) -> float:
     """Since it was queued, by the server's clock: this one, and those of the nodes, may be wrong."""
     now = work.desk.queue.now()
     return work.desk.settings.import_seconds - (now - (work.claim.dataset.queued_at or now)).total_seconds()

@@ -10,7 +10,8 @@ import pytest
 from pymongo.database import Database
 
 from cluster import syncing
-from cluster.conversion import Conversion, Desk
+from cluster.conversion import Conversion
+from cluster.desk import Desk
 from scray.queue import Queue
 from scray.sources.intake import PLAN
 from tests.api_server import serving

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pymongo.database import Database
 
-from cluster.conversion import Desk
+from cluster.desk import Desk
 from cluster.reaping import LOGS_SECONDS, reap, reap_logs
 from cluster.tally import Tally
 from scray.catalog import Catalog
