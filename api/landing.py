@@ -45,7 +45,7 @@ def conclude(backend: Backend, record: dict[str, Any]) -> ScrayError | None:
     if record["state"] == PLACING and error is not None and _waits(record, error):
         backend.sessions.keep_unplaced(job_id)
         return error
-    backend.part(job_id).unlink(missing_ok=True)
+    take_back(backend, record) if error else backend.part(job_id).unlink(missing_ok=True)
     lonely = error is not None and not backend.uploads.stored(uuid)
     failed = error if lonely else None
     to_check = error is None and record.get("session") == BY_CHUNKS
@@ -118,29 +118,53 @@ def land(part: Path, root: Path, path: PurePosixPath, digest: str) -> bool:
     """Give the flushed file `part` its name `root / path`, never over another file; done again, harmless.
 
     False: the same bytes (`digest` is their root digest) are already there, and stay. Raises Conflict when
-    other bytes are, UnsafePath when the path leads out of `root`, DiskFull, StorageError.
+    other bytes are, UnsafePath when the path leads out of `root`, DiskFull, StorageError; then the name is not there.
     """
     target = root / path
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _link(part, inside(root, Path(path.parent)) / path.name)
-        for folder in (target.parent, *target.parent.parents):
-            fsync_folder(folder)
-            if folder == root.parent:
-                break
-    except (FileExistsError, NotADirectoryError) as error:
-        return _is_same(part, root, path, digest, error)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(part, inside(root, Path(path.parent)) / path.name)
+        except (FileExistsError, NotADirectoryError) as error:
+            if not _is_ours(part, target):
+                return _is_same(part, root, path, digest, error)
+        _flush(part, root, target)
     except OSError as error:
         kind = DiskFull if error.errno in FULL else StorageError
         raise kind(f"{path.name} could not be stored: {error.strerror}.") from error
     return True
 
 
+def _flush(part: Path, root: Path, target: Path) -> None:
+    """Flush the names of a file that has its place; what cannot be flushed has none."""
+    try:
+        for folder in (target.parent, *target.parent.parents):
+            fsync_folder(folder)
+            if folder == root.parent:
+                break
+    except OSError:
+        with suppress(OSError):
+            target.unlink() if part.exists() else target.rename(part)
+        raise
+
+
+def take_back(backend: Backend, record: dict[str, Any]) -> None:
+    """The bytes of an upload that is given up go, and the name that its file had got, if it has one."""
+    part = backend.part(record["_id"])
+    target = backend.storage.upload_dir(record["dataset_uuid"]) / record["path"]
+    if _is_ours(part, target):
+        target.unlink()
+    part.unlink(missing_ok=True)
+
+
+def _is_ours(part: Path, target: Path) -> bool:
+    """Whether this very file has the name already."""
+    return part.exists() and target.is_file() and not target.is_symlink() and target.samefile(part)
+
+
 def _is_same(part: Path, root: Path, path: PurePosixPath, digest: str, error: OSError) -> bool:
     target = root / path
     if target.is_file() and not target.is_symlink():
-        if part.exists() and target.samefile(part):
-            return True
         as_long = part.exists() and target.stat().st_size == part.stat().st_size
         if digest and as_long and digest_file(root, str(path)).root == digest:
             return False

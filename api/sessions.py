@@ -16,7 +16,7 @@ from api.backend import Backend
 from api.chunks import make_part, read_sha256
 from api.enrolment import Enrolment, enrol
 from api.fields import UploadFields, read_uuid
-from api.landing import conclude, error_of
+from api.landing import conclude, error_of, take_back
 from api.once import earlier
 from api.room import check_quota, check_room
 from scray.database import Document
@@ -199,7 +199,7 @@ def end(backend: Backend, record: Document, error: ScrayError, state: str = FAIL
     upload_id, uuid = record["_id"], record["dataset_uuid"]
     if record["state"] == RECEIVING and not backend.sessions.end(record, state, error.code, error.message):
         return
-    backend.part(upload_id).unlink(missing_ok=True)
+    take_back(backend, record)
     backend.sessions.forget_chunks(record)
     with suppress(NotFound):  # the dataset may be gone
         _tell_queue(backend, uuid, upload_id, error, cancelled=state == CANCELLED)

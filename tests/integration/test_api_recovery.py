@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
@@ -13,10 +16,11 @@ from uuid import uuid4
 import pytest
 from pymongo.database import Database
 
+from api import sessions
 from api.arrival import Arrival
 from api.backend import Backend
 from api.landing import land, sweep, take_over_silent
-from scray.errors import Conflict, LeaseLost, UnsafePath
+from scray.errors import Conflict, LeaseLost, StorageError, UnsafePath
 from scray.manifest import FileDigest, digest_file
 from scray.settings import Settings
 from scray.uploads import FAILED, RECEIVING, STORED
@@ -99,6 +103,62 @@ def test_a_file_that_was_not_whole_is_given_up(open_backend: Callable[[], Backen
     assert (list(second.incoming.iterdir()), second.storage.upload_dir(uuid).exists()) == ([], False)
     dataset = second.queue.dataset(uuid)
     assert (dataset.status.value, dataset.error_code) == ("upload error", "upload-broken")
+
+
+def flush_no_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on, the disk keeps what is in files, and cannot keep their names."""
+    flush = os.fsync
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        flush(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_a_form_whose_name_cannot_be_flushed_leaves_none(
+    open_backend: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, uuid = open_backend(), str(uuid4())
+    arrival = Arrival(backend, len(CONTENT))
+    arrival.fields = {**FORM, "dataset_identifier": uuid}
+    arrival.open("x.tif")
+    arrival.write(CONTENT)
+    flush_no_names(monkeypatch)
+    with pytest.raises(StorageError) as caught:
+        arrival.finish()
+    arrival.abandon(caught.value)
+    assert backend.uploads.get(arrival.job_id)["state"] == FAILED
+    assert not [path for path in backend.storage.upload.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_session_whose_name_cannot_be_flushed_leaves_none(
+    open_backend: Callable[[], Backend], monkeypatch: pytest.MonkeyPatch, stays: bool
+) -> None:
+    """Its bytes stay for another try; cancelled, it leaves nothing, not even a name that could not be taken back."""
+    backend, digest = open_backend(), hashlib.sha256(CONTENT).hexdigest()
+    file = {**FORM, "filename": "x.tif", "file_size": len(CONTENT), "file_hash": digest}
+    record = sessions.begin(backend, sessions.NewSession.model_validate(file))
+    part = backend.part(record["_id"])
+    part.write_bytes(CONTENT)
+    assert backend.sessions.record_chunk(record, 0, digest, len(CONTENT))
+    target = backend.storage.upload_dir(record["dataset_uuid"]) / "x.tif"
+    flush_no_names(monkeypatch)
+    with pytest.raises(StorageError):
+        sessions.complete(backend, record)
+    assert (part.read_bytes(), target.exists()) == (CONTENT, False)
+    if stays:
+        os.link(part, target)
+    monkeypatch.undo()
+    again = sessions.begin(backend, sessions.NewSession.model_validate(file))
+    other = backend.storage.upload_dir(again["dataset_uuid"]) / "x.tif"
+    other.parent.mkdir()
+    other.write_bytes(b"another file")
+    for one in (record, again):
+        sessions.cancel(backend, backend.sessions.get(one["_id"]))
+    assert [path for path in backend.storage.upload.rglob("*") if path.is_file()] == [other]
 
 
 def test_a_late_server_changes_nothing(open_backend: Callable[[], Backend]) -> None:
