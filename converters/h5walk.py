@@ -23,6 +23,7 @@ MAX_OBJECTS = 100_000
 MAX_NODES_TOLD = 2_000
 MAX_ATTRIBUTE_BYTES = 65_536
 MAX_DEPTH = 256
+PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"  # NetCDF-4 format, "Dimensions without variables"
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ def _no_numbers(item: Any) -> str:
         return "empty"
     if text(attribute(item, "MATLAB_class")) == "char":
         return "text"
+    if text(attribute(item, "NAME")).startswith(PLACEHOLDER):
+        return "a dimension of NetCDF, without values"
     return "" if is_numeric(item.dtype) else type_name(item.dtype)
 
 

@@ -1,29 +1,44 @@
 """Variables of a NetCDF-4 file that the NetCDF library leaves out, or takes for text: float16, bitfields, arrays.
 
-Other programs write them, and HDF5 reads them (NetCDF-4 format: dimensions are HDF5 dimension scales).
+Other programs write them, and HDF5 reads them (NetCDF-4 format: dimensions are HDF5 dimension scales). A variable that
+has the name of a dimension without being its coordinate lies under another one, since that of the dimension is taken.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from converters.h5walk import Node, Tree, attribute, attributes, text
+from converters.h5links import H5Store
+from converters.h5walk import Node, Tree, attributes
 from converters.ncvars import Variable
+from scray.errors import MissingSource
 
-PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"
+NO_COORDINATE = "_nc4_non_coord_"
+
+
+def stored(store: H5Store, name: str, variable: str) -> Node | None:
+    """The HDF5 object that the variable of this path is kept in; None where there is none of its name."""
+    group, _, own = as_listed(variable).rpartition("/")
+    for key in (NO_COORDINATE + own, own):
+        try:
+            path = f"{group}/{key}".strip("/")
+            return Node(f"/{path}", store.find(name, path))
+        except MissingSource:
+            continue
+    return None
 
 
 def with_unlisted(tree: Tree, listed: list[Variable]) -> list[Variable]:
     """`listed`, and the datasets of numbers that are none of its variables of numbers."""
     known = {variable.path for variable in listed if variable.numeric}
-    found = [_variable(node) for node in tree.datasets if node.path.strip("/") not in known and not _placeholder(node)]
+    found = [_variable(node) for node in tree.datasets if as_listed(node.path) not in known]
     paths = {variable.path for variable in found}
     return [variable for variable in listed if variable.path not in paths] + found
 
 
-def _placeholder(node: Node) -> bool:
-    """Whether this is but a dimension: NetCDF keeps one without a variable as an empty dataset."""
-    return text(attribute(node.found.item, "NAME")).startswith(PLACEHOLDER)
+def as_listed(path: str) -> str:
+    """What the NetCDF library calls the variable in this HDF5 dataset."""
+    return path.strip("/").replace(NO_COORDINATE, "")
 
 
 def _variable(node: Node) -> Variable:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -24,12 +24,13 @@ import netCDF4
 
 from converters import cdfheader, fill, hdf5
 from converters.faults import check_size, reading
-from converters.h5links import Found, H5Store
-from converters.h5walk import Tree, attribute, walk, walking
+from converters.h5chunks import Chunks
+from converters.h5links import H5Store
+from converters.h5walk import Node, Tree, attribute, walk, walking
 from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
-from converters.ncunlisted import with_unlisted
+from converters.ncunlisted import as_listed, stored, with_unlisted
 from converters.ncvars import (
     Variable,
     attributes,
@@ -41,7 +42,7 @@ from converters.ncvars import (
 )
 from converters.samples import left_out, parts, take, type_name
 from converters.sniff import kind_of
-from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, roles_for
+from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, overlap, roles_for
 from scray.errors import BadInput, BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
 
 FORMAT = "netcdf"
@@ -63,9 +64,15 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     found = [_probe_one(root, name, [path.strip("/") for path in wanted]) for name in files]
     if len({len(source.volumes) for source in found}) > 1:
         raise MixedInput(f"{files[0]} and the other files hold different variables; upload them separately.")
-    volumes = tuple(join(same, "time", "file") for same in zip(*(s.volumes for s in found), strict=True))
+    volumes = tuple(join(_one_form(same), "time", "file") for same in zip(*(s.volumes for s in found), strict=True))
     metadata = found[0].metadata if len(files) == 1 else {**found[0].metadata, **_first_axes(files, found)}
     return replace(found[0], volumes=volumes, metadata=metadata)
+
+
+def _one_form(volumes: Sequence[Volume]) -> Sequence[Volume]:
+    """The same, read by the NetCDF library where some are classic and some are HDF5: it reads both."""
+    mixed = len({volume.format for volume in volumes}) > 1
+    return [replace(volume, format=FORMAT) for volume in volumes] if mixed else volumes
 
 
 def _first_axes(files: tuple[str, ...], found: list[Source]) -> dict[str, Any]:
@@ -192,13 +199,14 @@ def _volumes(
     what = f"{name}:{variable.path}"
     check_size(what, math.prod(variable.shape), variable.dtype.itemsize)
     outer = variable.shape or (1,)
-    found = _as_hdf5(store, name, variable) if store else None
-    chunks, compressed = storage_of(store, found) if store and found else ((1,) * (len(outer) - 1) + outer[-1:], False)
-    dtype = found.item.dtype if found else variable.dtype
+    node = _as_hdf5(store, name, variable) if store else None
+    rows = (1,) * (len(outer) - 1) + outer[-1:]
+    chunks, compressed = storage_of(store, node.found) if store and node else (rows, False)
+    dtype, path = (node.found.item.dtype, node.path) if node else (variable.dtype, f"/{variable.path}")
     time = time_axis(variable, axes)
     return [
         Volume(
-            format=hdf5.FORMAT if found else FORMAT,
+            format=hdf5.FORMAT if node else FORMAT,
             files=(name,),
             selector=variable.path + part.suffix,
             name=variable.name + part.suffix,
@@ -211,7 +219,11 @@ def _volumes(
             chunks=chunks + part.inner,
             compressed=compressed,
             attributes=variable.attributes,
-            options={"path": f"/{variable.path}", **part_options(part), **_default_fill(variable)},
+            options={
+                "path": path,
+                **part_options(part),
+                **_default_fill(variable),
+            },
         )
         for part in parts(dtype, what)
     ]
@@ -232,22 +244,19 @@ def _axis_names(dims: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(n + (str(names[:i].count(n) + 1) if n in names[:i] else "") for i, n in enumerate(names))
 
 
-def _as_hdf5(store: H5Store, name: str, variable: Variable) -> Found | None:
+def _as_hdf5(store: H5Store, name: str, variable: Variable) -> Node | None:
     """The dataset that holds a variable, if it holds all of it: an unlimited axis may have grown past it."""
-    try:
-        found = store.find(name, variable.path)
-    except MissingSource:
+    node = stored(store, name, variable.path)
+    if node is None or not isinstance(node.found.item, h5py.Dataset):
         return None
-    item = found.item
-    if not isinstance(item, h5py.Dataset):
-        return None
+    store.check_samples(node.found)
+    item = node.found.item
     if item.shape != variable.shape:
         _check_filled(item, f"{name}:{variable.path}")
         return None
     if item.dtype.names is None and item.dtype.newbyteorder("<") != variable.dtype.newbyteorder("<"):
         return None
-    store.check_samples(found)
-    return found
+    return node
 
 
 def _check_filled(item: Any, what: str) -> None:
@@ -297,28 +306,60 @@ class NetCDFReader(Reader):
         super().__init__(root, volume)
         self._part = part_of(volume)
         self._opened = _opened(root, volume.files[0])
-        dataset, _, _ = self._opened.__enter__()
+        dataset, store, tree = self._opened.__enter__()
         try:
             with reading(volume.files[0], "NetCDF"):
-                self._item = dataset[volume.options["path"]]
+                self._item = dataset[as_listed(volume.options["path"])]
+            self._extent: Box = tuple((0, int(n)) for n in self._item.shape)
+            self._chunks = self._in_hdf5(store) if tree else None
             if (tuple(self._item.shape) or (1,)) + self._part.inner != volume.source_shape:
                 raise MixedInput(f"{volume.files[0]}:{volume.selector} has changed since it was planned.")
         except BaseException:
             self.close()
             raise
 
+    def _in_hdf5(self, store: H5Store) -> Chunks | None:
+        """The chunks of the dataset that holds the variable, and in `_extent` how much of it."""
+        name = self.volume.files[0]
+        node = stored(store, name, self.volume.options["path"])
+        if node is None:
+            return None
+        self._extent = tuple((0, int(n)) for n in node.shape)
+        return Chunks(node.found.item, f"{name}:{node.path}")
+
     def read_source(self, box: Box) -> Array:
         """The samples of a box in source axes, exactly."""
         at = tuple(slice(start, stop) for start, stop in box)
-        outer = len(box) - len(self._part.inner)
+        outer = len(self._item.shape) if self._item.shape else 1
         shape = tuple(stop - start for start, stop in box)
         with reading(f"{self.volume.files[0]}:{self.volume.selector}", "NetCDF"):
-            stored = np.asarray(self._item[at[:outer] if self._item.shape else ...])
-            whole = take(stored, self._part).reshape(*shape[:outer], *self._part.inner)
+            whole = self._read(box[:outer]) if self._item.shape else np.asarray(self._item[...])
+            whole = take(whole, self._part).reshape(*shape[:outer], *self._part.inner)
             return whole[(slice(None),) * outer + at[outer:]].reshape(shape)
+
+    def _read(self, box: Box) -> Array:
+        """A box in the axes of the variable. Behind what was written the library gives right samples one at a time
+        alone: of more, where two axes are unlimited, it leaves some as its memory was.
+        """
+        written = overlap(box, self._extent)
+        if written and self._chunks:
+            self._chunks.check(written)
+        if written == box:
+            return np.asarray(self._item[_slices(box)])
+        nothing = np.asarray(self._item[tuple(stop - 1 for _, stop in box)])
+        out = np.full(tuple(stop - start for start, stop in box), nothing, nothing.dtype)
+        if written:
+            out[_slices(written, box)] = self._item[_slices(written)]
+        return out
 
     def close(self) -> None:
         self._opened.__exit__(None, None, None)
+
+
+def _slices(box: Box, outer: Box = ()) -> tuple[slice, ...]:
+    """A box as an index, of the whole or of another box."""
+    begins = [start for start, _ in outer] or [0] * len(box)
+    return tuple(slice(start - at, stop - at) for (start, stop), at in zip(box, begins, strict=True))
 
 
 def open_volume(root: Path, volume: Volume) -> Reader:

@@ -23,7 +23,7 @@ from converters.volume import Array
 from scray.errors import BadInput, MixedInput
 from tests.formats import pattern
 from tests.h5_filters import FILTERED, FILTERS, LOSSY
-from tests.quirks import Expected, Quirk, Quirks, compare, h5, outcome
+from tests.quirks import Expected, Quirk, Quirks, compare, h5, nc, outcome, put
 
 quirk = Quirks("HDF5")
 CUBE = (5, 6, 7)
@@ -212,6 +212,14 @@ def nothing_but_a_scalar(folder: Path) -> Expected:
     with h5(folder) as file:
         file["g/one"] = np.float64(4.25)
     return {"/g/one": np.array([4.25])}
+
+
+@quirk
+def a_dimension_of_netcdf_is_no_data(folder: Path) -> Expected:
+    values = pattern((4, 5), "<f4")
+    with nc(folder, name="a.h5", cells=1_000_000, y=4, x=5) as file:
+        put(file, "v", ("y", "x"), values)
+    return {"/v": values}
 
 
 @quirk

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -399,6 +400,42 @@ def a_variable_that_claims_itself(folder: Path) -> Expected:
     return {"v": plane()}
 
 
+@quirk
+def a_variable_named_like_a_dimension_that_is_not_its_own(folder: Path) -> Expected:
+    """NetCDF-4 keeps it under another name, and an empty dataset of the same size under its own."""
+    values = pattern((5,), "<f4")
+    with nc(folder, lat=5, x=5) as file:
+        put(file, "lat", ("x",), values)
+        inner = file.createGroup("g")
+        inner.createDimension("z", 5)
+        put(inner, "z", ("x",), values[::-1])
+    return {"lat": values, "g/z": values[::-1]}
+
+
+@quirk
+def a_short_chunk_of_a_variable_that_others_outgrew(folder: Path) -> Expected:
+    with nc(folder, time=None, x=64) as file:
+        file.createVariable("v", "f4", ("time", "x"), zlib=True, shuffle=False, chunksizes=(1, 64))[:] = np.ones(
+            (1, 64)
+        )
+        put(file, "longer", ("time",), np.arange(3.0))
+    with h5py.File(folder / "a.nc", "a") as file:
+        file["v"].id.write_direct_chunk((0, 0), zlib.compress(b"short"))
+    return "truncated-input"
+
+
+@quirk
+def an_unlimited_axis_twice_that_others_outgrew(folder: Path) -> Expected:
+    """Asked for all of it, the NetCDF library leaves samples as its memory was."""
+    values = np.full((40, 30), -9, "<i8")
+    values[:2, :20] = pattern((2, 20), "<i8")
+    with nc(folder, time=None, x=None) as file:
+        put(file, "v", ("time", "x"), values[:2, :20], fill=-9)
+        put(file, "w", ("time",), np.arange(40.0))
+        put(file, "z", ("x",), np.arange(30.0))
+    return {"v": values}
+
+
 @quirk.of(variable="two,one")
 def variables_by_name_in_their_order(folder: Path) -> Expected:
     arrays = {"one": plane("f4"), "two": plane("f4", 1), "three": plane("f4", 2)}
@@ -512,6 +549,15 @@ def several_files_of_several_forms(folder: Path) -> Expected:
         with nc(folder, form, name, time=None, y=4, x=5) as file:
             put(file, "time", ("time",), np.arange(2.0), units="days since 2000-01-01")
             put(file, "v", ("time", "y", "x"), whole[start : start + 2])
+    return {"v": whole}
+
+
+@quirk
+def several_files_of_several_forms_the_newer_first(folder: Path) -> Expected:
+    whole = pattern((2, 4, 5), "f4")
+    for name, form, step in (("a.nc", "NETCDF4", 0), ("b.nc", "NETCDF3_64BIT_DATA", 1)):
+        with nc(folder, form, name, y=4, x=5) as file:
+            put(file, "v", ("y", "x"), whole[step])
     return {"v": whole}
 
 
