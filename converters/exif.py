@@ -89,24 +89,31 @@ def number(exif: Exif, block: str, name: str) -> float | None:
 
 def position_of(exif: Exif) -> tuple[float, float] | None:
     """Latitude and longitude in degrees; None without a fix: cameras without one write a block of zeros."""
-    latitude, longitude = _degrees(exif, "Latitude", "S", 90.0), _degrees(exif, "Longitude", "W", 180.0)
+    latitude, longitude = _degrees(exif, "Latitude", "NS", 90.0), _degrees(exif, "Longitude", "EW", 180.0)
     if latitude is None or longitude is None or (latitude == 0 and longitude == 0):
         return None
     return latitude, longitude
 
 
-def _degrees(exif: Exif, name: str, negative: str, limit: float) -> float | None:
-    gps = exif.get("gps", {})
-    parts = gps.get(f"GPS{name}")
+def hemisphere(exif: Exif, name: str) -> str:
+    """The letter that says which half of the globe a "Latitude" or "Longitude" is in, capital; "" where none is."""
+    said = exif.get("gps", {}).get(f"GPS{name}Ref", "")
+    text = said.decode("latin-1") if isinstance(said, bytes) else str(said)
+    return text.strip("\0 ")[:1].upper()
+
+
+def _degrees(exif: Exif, name: str, letters: str, limit: float) -> float | None:
+    found = exif.get("gps", {}).get(f"GPS{name}")
+    parts = [found] if isinstance(found, (int, float)) else found
     if not isinstance(parts, list) or not 1 <= len(parts) <= 3:
         return None
     if not all(isinstance(p, (int, float)) and math.isfinite(p) and p >= 0 for p in parts):
         return None
     degrees = float(sum(p / 60**i for i, p in enumerate(parts)))
-    if degrees > limit:
+    said = hemisphere(exif, name)
+    if degrees > limit or said not in letters:
         return None
-    said = str(gps.get(f"GPS{name}Ref", "")).strip("\0 ").upper()
-    return -degrees if said.startswith(negative) else degrees
+    return -degrees if said == letters[1] else degrees
 
 
 def icc_record(profile: bytes) -> dict[str, Any]:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.exif import Exif, model_of, number, position_of
+from converters.exif import Exif, hemisphere, model_of, number, position_of
 from scray.errors import BadParameter
 
 EARTH_RADIUS = 6_378_137.0  # of the sphere that EPSG:3857 projects
 MAX_LATITUDE = 85.06
+MAX_HEIGHT = 1e6  # metres: what is said to be higher is no camera's
+BELOW = (1, 3)  # of GPSAltitudeRef: under the sea, or, by Exif 3, under the ellipsoid
 FILM_DIAGONAL = 43.267  # mm, of what "focal length in 35 mm film" refers to
 SURVEY3_SENSOR = 6.17  # mm, the longer side
 ASSUMED_FILM_FOCAL_LENGTH = 28.0  # mm, where nothing is known of the lens
@@ -52,15 +54,18 @@ def mercator(latitude: float, longitude: float) -> Point:
 
 
 def footprint(exif: Exif, width: int, height: int, parameters: Mapping[str, Any]) -> Footprint | None:
-    """The footprint of a photo of this size, as it is meant to be seen; None without a position."""
+    """The footprint of a photo of this size, as it is meant to be seen; None without a position, or beyond the map."""
     position = position_of(exif)
     if position is None or abs(position[0]) > MAX_LATITUDE:
         return None
-    guesses: list[str] = []
+    unsaid = (("Latitude", "a latitude without N or S is north"), ("Longitude", "a longitude without E or W is east"))
+    guesses = [guess for name, guess in unsaid if not hemisphere(exif, name)]
     above = _above_ground(exif, parameters, guesses)
     pixel = above * _pixel_angle(exif, width, height, guesses)
-    stretch = 1 / math.cos(math.radians(position[0]))  # metres of the projection a metre on the ground
-    return Footprint(mercator(*position), pixel * stretch, _heading(exif, guesses), width, height, tuple(guesses))
+    pixel /= math.cos(math.radians(position[0]))  # metres of the projection a metre on the ground
+    if not 0 < pixel * max(width, height) < 2 * math.pi * EARTH_RADIUS:
+        return None
+    return Footprint(mercator(*position), pixel, _heading(exif, guesses), width, height, tuple(guesses))
 
 
 def _above_ground(exif: Exif, parameters: Mapping[str, Any], guesses: list[str]) -> float:
@@ -70,7 +75,7 @@ def _above_ground(exif: Exif, parameters: Mapping[str, Any], guesses: list[str])
     altitude, ground = _altitude(exif), _ground(parameters)
     if altitude is not None and ground is not None and altitude > ground:
         return altitude - ground
-    if altitude is not None and altitude > 0:
+    if altitude is not None and 0 < altitude < MAX_HEIGHT:
         guesses.append("the ground is at sea level (the parameter ground_altitude tells its altitude)")
         return altitude
     guesses.append(f"the camera is {ASSUMED_HEIGHT:g} m above ground")
@@ -78,9 +83,10 @@ def _above_ground(exif: Exif, parameters: Mapping[str, Any], guesses: list[str])
 
 
 def _altitude(exif: Exif) -> float | None:
-    """Metres above sea level; GPSAltitudeRef 1 says below."""
+    """Metres above sea level; a number of one byte, GPSAltitudeRef, says where they are below."""
     height = number(exif, "gps", "GPSAltitude")
-    below = exif.get("gps", {}).get("GPSAltitudeRef") in (1, b"\x01")
+    said = exif.get("gps", {}).get("GPSAltitudeRef")
+    below = (said[0] if isinstance(said, bytes) and said else said) in BELOW
     return -height if below and height is not None else height
 
 
@@ -113,10 +119,17 @@ def _pixel_angle(exif: Exif, width: int, height: int, guesses: list[str]) -> flo
     return FILM_DIAGONAL / math.hypot(width, height) / film
 
 
+def _magnetic(exif: Exif) -> bool:
+    """Whether GPSImgDirection counts from magnetic north; how far that is from north is not in a photo."""
+    return str(exif.get("gps", {}).get("GPSImgDirectionRef", "")).strip("\0 ").upper() == "M"
+
+
 def _heading(exif: Exif, guesses: list[str]) -> float:
     for block, name in (("xmp", "GimbalYawDegree"), ("gps", "GPSImgDirection"), ("xmp", "FlightYawDegree")):
         found = number(exif, block, name)
         if found is not None and -360 <= found <= 360:
+            if block == "gps" and _magnetic(exif):
+                guesses.append("magnetic north is north")
             return found
     guesses.append("the upper edge looks north")
     return 0.0

@@ -126,6 +126,39 @@ def test_nonsense_is_no_position(latitude: Any) -> None:
     assert footprint({"gps": gps}, 4, 3, {}) is None
 
 
+@pytest.mark.parametrize(
+    ("north", "east_", "placed"),
+    [
+        (b"S\0", b"W\0", (-10.5, -20)),
+        ("s", "West", (-10.5, -20)),
+        ("W", "S", None),
+        ("?", "E", None),
+        (None, None, (10.5, 20)),
+    ],
+)
+def test_hemispheres_are_read_or_assumed_and_said_but_never_passed_over(north: Any, east_: Any, placed: Any) -> None:
+    gps = {"GPSLatitude": 10.5, "GPSLongitude": [20.0, 0.0], "GPSAltitude": 90.0, "GPSImgDirection": 1.0}
+    refs = {"GPSLatitudeRef": north, "GPSLongitudeRef": east_, "GPSImgDirectionRef": "M"}
+    place = footprint({"gps": {**gps, **{name: ref for name, ref in refs.items() if ref}}}, 40, 30, {})
+    assert (place.middle if place else None) == (mercator(*placed) if placed else None)
+    assert not place or ("a latitude without N or S is north" in place.guesses) == (north is None)
+    assert not place or "magnetic north is north" in place.guesses
+
+
+@pytest.mark.parametrize(
+    ("gps", "photo", "pixel"),
+    [
+        ({"GPSAltitude": 4294967295.0}, {"FocalLengthIn35mmFilm": 28}, 100 * 43.267 / 50 / 28),
+        ({}, {"FocalLength": 1e-300, "FocalPlaneXResolution": 1e-300}, None),
+        ({}, {"FocalLength": 1e300, "FocalPlaneXResolution": 1e300}, None),
+    ],
+)
+def test_what_no_camera_can_have_is_not_believed(gps: Any, photo: Any, pixel: float | None) -> None:
+    place = {"GPSLatitude": [0.0], "GPSLongitude": [20.0], "GPSLatitudeRef": "N", "GPSLongitudeRef": "E"}
+    found = footprint({"gps": {**place, **gps}, "photo": photo}, 40, 30, {})
+    assert (found.pixel if found else None) == (pixel and pytest.approx(pixel))
+
+
 def test_positions_are_those_of_the_register() -> None:
     """The worked example of EPSG guidance note 7-2 for the Popular Visualisation Pseudo Mercator."""
     place = mercator(24 + 22 / 60 + 54.433 / 3600, -(100 + 20 / 60))
@@ -143,7 +176,7 @@ def test_the_poles_are_not_on_the_map(latitude: float, placed: bool) -> None:
         assert all(math.isfinite(number) for corner in place.corners() for number in corner)
 
 
-@pytest.mark.parametrize("said", [b"\x01", 1])
+@pytest.mark.parametrize("said", [b"\x01", 1, b"\x01\0", b"\x03"])
 def test_a_flight_below_sea_level(said: Any) -> None:
     gps = {"GPSLatitudeRef": "N", "GPSLatitude": [31.5], "GPSLongitudeRef": "E", "GPSLongitude": [35.5]}
     exif_ = {"gps": {**gps, "GPSAltitude": 380.0, "GPSAltitudeRef": said}, "photo": {"FocalLengthIn35mmFilm": 24}}
