@@ -66,7 +66,7 @@ def convert(
     no_verify: Annotated[bool, typer.Option("--no-verify", help="Do not read back what was written.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Convert files into a dataset, here and now: no server, no database. Goes on where a killed run stopped."""
+    """Convert files into a dataset, without server and database. Goes on where a killed run stopped."""
     from scray.settings import load_settings
 
     sealing = load_settings().sandbox
@@ -207,7 +207,7 @@ def verify(
     against: Annotated[Path | None, typer.Option(help="The source: compare every sample.", exists=True)] = None,
     as_json: Json = False,
 ) -> None:
-    """Check a result: manifest, headers, every block; with --against also every sample."""
+    """Check a result: manifest, headers, every block. With --against also every sample."""
     from converters.verify import verify as look
 
     problems = look(folder, against)
@@ -228,7 +228,7 @@ def info(
     param: Param = None,
     as_json: Json = False,
 ) -> None:
-    """What a result holds; or what a file or folder would become, by its headers, with these parameters."""
+    """What a result holds, or what files would become. By their headers, with these parameters."""
     from cluster.portrait import portrait
     from converters.info import info as look
     from converters.survey import is_result, survey

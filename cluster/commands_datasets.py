@@ -44,7 +44,7 @@ def upload(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """Send files and folders as one dataset; run again after an interruption, it goes on where it was."""
+    """Send files and folders as one dataset. Run again after an interruption, it goes on where it was."""
     from scray.sensors import read_sensor
 
     for path in paths:
@@ -66,7 +66,7 @@ def upload(
 
 @show.command
 def watch(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
-    """Follow a dataset until it has ended; exit code 1 where it failed."""
+    """Follow a dataset until it has ended. Exit code 1 where it failed."""
     with connect(data, api) as client, show.Progress(as_json=as_json) as progress:
         follow(client, identifier, identifier, progress)
         outcome = client.dataset(identifier)
@@ -81,7 +81,7 @@ def download(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """Fetch the result of a dataset into a folder, verified; run again, it fetches only what is missing or differs."""
+    """Fetch the result of a dataset, verified. Run again, it fetches only what is missing or differs."""
     if folder.exists() and not folder.is_dir():
         raise BadRequest(f"{folder} is a file; name a folder for the result.")
     with connect(data, api) as client, show.Progress(as_json=as_json) as progress, _goes_on():
@@ -94,7 +94,7 @@ def download(
 
 @show.command
 def cancel(identifier: Identifier, data: Data = DEFAULT_DATA, api: Address = "", as_json: Json = False) -> None:
-    """Stop what is being done with a dataset; exit code 1 where it has ended otherwise before."""
+    """Stop what is being done with a dataset. Exit code 1 where it has ended otherwise before."""
     with connect(data, api) as client:
         found = client.status(identifier)
         dataset, status = found["dataset_uuid"], read_status(found["status"])

@@ -34,7 +34,7 @@ def logs(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """What happened in a run of a dataset; with --follow and --json, one document an event."""
+    """What happened in a run of a dataset. With --follow and --json, one document an event."""
     with connect(data, api) as client:
         if follow:
             for event in _follow(client, identifier, run):

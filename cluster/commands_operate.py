@@ -25,7 +25,7 @@ def submit(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Start the driver on a Ray cluster as a job, or replace one of other code; where it runs already, say so."""
+    """Start the driver on a Ray cluster, as a job. One of other code is replaced; where the same runs, it says so."""
     from cluster.environment import dashboard_at
 
     address = address or dashboard_at(data)
@@ -43,7 +43,7 @@ def drain(
     data: Data = DEFAULT_DATA,
     as_json: Json = False,
 ) -> None:
-    """Have the drivers give back their work, unharmed, and claim no more until `scray resume`, or a new start."""
+    """Have the drivers give back their work, and claim no more. `scray resume`, or a new start, ends that."""
     from cluster import draining
 
     began = time.monotonic()
@@ -74,7 +74,7 @@ def retry(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """Queue a dataset again that is done, failed or cancelled; finished parts, and what was fetched, are used again.
+    """Queue a dataset again that is done, failed or cancelled. Finished parts, and what was fetched, are used again.
 
     Parameters take the place of all that it had.
     """

@@ -21,7 +21,7 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready and leave it running.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Start database, Ray, API and driver on loopback; without --detach until Ctrl-C."""
+    """Start database, Ray, API and driver on loopback. Without --detach until Ctrl-C."""
     from cluster import stack
 
     def ready(state: State) -> None:
@@ -41,7 +41,7 @@ def up(
 
 @show.command
 def down(data: Data = DEFAULT_DATA, as_json: Json = False) -> None:
-    """Stop the stack of a data folder; the data and the queue stay."""
+    """Stop the stack of a data folder. The data and the queue stay."""
     from cluster import stack
 
     ran = stack.down(data)
@@ -56,7 +56,7 @@ def status(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """What runs, how much waits, what failed; with --watch and --json, one document a line."""
+    """What runs, how much waits, what failed. With --watch and --json, one document a line."""
     from cluster import observe
 
     if watch:
@@ -76,7 +76,7 @@ def doctor(
     api: Address = "",
     as_json: Json = False,
 ) -> None:
-    """Look at everything that can be wrong, answer what is asked most, and say what to do; exit code 1 if it must."""
+    """Look at everything that can be wrong, and say what to do. Answers what is asked most; exit code 1 if it must."""
     from cluster import doctor
 
     checks = doctor.examine(data, api, dataset)

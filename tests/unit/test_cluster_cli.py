@@ -322,6 +322,15 @@ def test_a_serial_conversion_loads_no_ray_no_server_no_database(tmp_path: Path) 
     assert (tmp_path / "out" / "visus.idx").exists()
 
 
+def test_the_list_of_commands_says_what_each_is_for_in_a_whole_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = scray("--help")
+    listed = out.partition("Commands:")[2].strip().splitlines()
+    assert code == 0
+    assert len(listed) > 10
+    assert not [line for line in listed if not line.endswith(".") or line.endswith("..")]
+
+
 def test_the_page_of_commands_is_up_to_date() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == page(), "run `make docs`"
 
