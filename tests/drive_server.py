@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from hashlib import md5
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import crypt, jwt
+
+from tests.loopback import serving
 
 APPS = "application/vnd.google-apps."
 SCOPE = "https://www.googleapis.com/auth/drive.readonly"
@@ -79,20 +79,8 @@ class Drive:
         return token
 
 
-@contextmanager
-def serving_drive() -> Iterator[Drive]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    drive = Drive(server.server_address[1])
-    server.drive = drive  # type: ignore[attr-defined]
-    thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)
-    thread.start()
-    try:
-        yield drive
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serving_drive() -> AbstractContextManager[Drive]:
+    return serving(_Handler, Drive)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     @property
     def drive(self) -> Drive:
-        found: Drive = self.server.drive  # type: ignore[attr-defined]
+        found: Drive = self.server.double  # type: ignore[attr-defined]
         return found
 
     def do_POST(self) -> None:

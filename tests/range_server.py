@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import serving
 
 
 @dataclass
@@ -41,28 +42,16 @@ class Web:
         return page
 
 
-@contextmanager
-def serving_files() -> Iterator[Web]:
+def serving_files() -> AbstractContextManager[Web]:
     """A server for the length of a block."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    web = Web(server.server_address[1])
-    server.web = web  # type: ignore[attr-defined]
-    thread = threading.Thread(target=lambda: server.serve_forever(0.02), daemon=True)
-    thread.start()
-    try:
-        yield web
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return serving(_Handler, Web)
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        web: Web = self.server.web  # type: ignore[attr-defined]
+        web: Web = self.server.double  # type: ignore[attr-defined]
         path = self.path.partition("?")[0]
         web.asked.append((path, self.headers.get("Range", "")))
         page = web.pages.get(path)
