@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -141,24 +141,30 @@ def _fetch(work: Run, errand: Errand, intake: Intake) -> None:
     work.meter.enter("fetching", intake.total_bytes)
     marks = intake.marks()
     work.meter.skip(sum(mark.size for mark in marks.values()))
-    tasks = max(1, min(len(NODES.usable()), MOST_TASKS))
     missing = dict.fromkeys(number for number in range(len(intake.portions)) if number not in marks)
     until = time.monotonic() + _seconds_left(work)
     task = fetch_task.options(name=f"{_label(work)}:fetch").remote
     calls = (
         (f"fetch-{numbers[0]}", partial(task, errand, numbers, until - time.monotonic()))
-        for numbers in share(missing, tasks)
+        for numbers in share(missing, at_once)
     )
-    look = partial(_count, work, intake, missing, tasks * MOST_PORTIONS)
-    for _ in run_all(calls, tasks, look, work.tell_death):
+    look = partial(_count, work, intake, missing, MOST_TASKS * MOST_PORTIONS)
+    for _ in run_all(calls, at_once, look, work.tell_death):
         look()
 
 
-def share(numbers: Iterable[int], tasks: int) -> Iterator[tuple[int, ...]]:
-    """Portions in groups, each for a task: of some for every line, if so many tasks can have as many."""
-    left = list(numbers)
-    size = min(max(-(-len(left) // tasks), LINES), MOST_PORTIONS)
-    yield from (tuple(left[start : start + size]) for start in range(0, len(left), size))
+def at_once() -> int:
+    """How many tasks may be under way, as of now: nodes come and go."""
+    return max(1, min(len(NODES.usable()), MOST_TASKS))
+
+
+def share(numbers: Iterable[int], tasks: Callable[[], int]) -> Iterator[tuple[int, ...]]:
+    """Portions in groups, each for a task: of some for every line, if as many tasks as of now can have as many."""
+    every, start = list(numbers), 0
+    while start < len(every):
+        size = min(max(-(-len(every) // tasks()), LINES), MOST_PORTIONS)
+        yield tuple(every[start : start + size])
+        start += size
 
 
 def _count(work: Run, intake: Intake, missing: dict[int, None], most: int) -> None:

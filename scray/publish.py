@@ -1,21 +1,24 @@
 """A published dataset -> a bucket: every file of its manifest under `<prefix>/<uuid>/`, the headers last.
 
 *A reader of the bucket sees no header before the data it names.* What is there already, byte by byte, is not sent
-again. What has a second name in the result, by a link, has it in the bucket by a copy.
+again. What has a second name in the result, by a link, has it in the bucket by a copy. What a newer result replaces
+(its heads) is sent behind a fence: nobody who has lost the right to copy puts an older one in its place.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from scray.errors import BadParameter, ChecksumMismatch, SourceNotFound
 from scray.manifest import MANIFEST, Manifest
-from scray.multipart import part_spans, upload
+from scray.multipart import end, part_spans, unfinished, upload
 from scray.settings import Settings
 from scray.sources.bucket import profile, s3_client, translated
 from scray.sources.checksum import fits
@@ -24,7 +27,11 @@ from scray.storage import HEADER, inside, links
 
 PORTION_BYTES = 256 << 20
 PORTION_FILES = 64
-AFTER_DATA = (MANIFEST, HEADER)  # in this order, by one task, at the end
+UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TOLD = ("metadata.json", "preview.png")
+LAST = (MANIFEST, HEADER)  # in this order, at the end
+
+Fence = Callable[[], None]  # raises where the right to copy is lost
 
 
 @dataclass(frozen=True)
@@ -70,16 +77,37 @@ def _client(settings: Settings) -> Any:
     return s3_client(profile(settings.publish_profile, settings), settings, trusted=True, summed=True)
 
 
-def rounds(folder: Path) -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """What to send: portions of file names, each in order, in rounds, each to be finished before the next begins."""
+@dataclass(frozen=True)
+class Outgoing:
+    """What is sent, by name. `rounds` are data, in portions for any worker, each round to be finished before the next
+    begins. `heads`, in any order, and then the `last`, in theirs, are replaced by the next result under their names:
+    they are for the owner of the copy alone.
+    """
+
+    rounds: tuple[tuple[tuple[str, ...], ...], ...]
+    heads: tuple[str, ...]
+    last: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Everything, as one after the other would send it."""
+        return (
+            *(name for portions in self.rounds for portion in portions for name in portion),
+            *self.heads,
+            *self.last,
+        )
+
+
+def outgoing(folder: Path) -> Outgoing:
+    """What is to be sent of a result."""
     manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
     sizes = {file.path: file.size for file in manifest.outputs}
-    headers = sorted(name for name in sizes if Path(name).name == HEADER and name != HEADER)
-    data = sorted(sizes.keys() - {*headers, HEADER})
-    rest = tuple(name for name in AFTER_DATA if (folder / name).is_file())
+    last = tuple(name for name in LAST if (folder / name).is_file())
+    heads = sorted(name for name in sizes if name in TOLD or (Path(name).name == HEADER and name != HEADER))
+    data = sorted(sizes.keys() - {*heads, HEADER})
     second = {name: sizes[path] for target in links(folder).items() for name, path in _under(*target, data)}
-    found = [_portions(data, sizes), _portions(sorted(second), second), _portions(headers, sizes)]
-    return tuple(portions for portions in [*found, (rest,)] if any(portions))
+    rounds = [_portions(data, sizes), _portions(sorted(second), second)]
+    return Outgoing(tuple(filter(None, rounds)), tuple(heads), last)
 
 
 def _under(link: str, target: str, names: list[str]) -> Iterator[tuple[str, str]]:
@@ -101,50 +129,100 @@ def _portions(names: list[str], sizes: dict[str, int]) -> tuple[tuple[str, ...],
     return tuple(map(tuple, found))
 
 
-def send(folder: Path, uuid: str, names: tuple[str, ...], settings: Settings) -> int:
+def send(folder: Path, uuid: str, names: tuple[str, ...], settings: Settings, fence: Fence | None = None) -> int:
     """Send some files of a dataset and see that they arrived whole; their bytes.
 
-    Raises SourceDenied, SourceNotFound (the bucket), SourceUnreachable, ChecksumMismatch.
+    A `fence` is asked right before a file gets its place in the bucket; and what somebody else has put there since is
+    not replaced, where the store knows conditional writes. Raises what the fence does, RemoteChanged, SourceDenied,
+    SourceNotFound (the bucket), SourceUnreachable, ChecksumMismatch.
     """
     target, client = Target.of(settings), _client(settings)
-    return sum(_send(client, target, uuid, folder, name) for name in names)
+    return sum(_send(client, target, uuid, folder, name, fence) for name in names)
 
 
-def _send(client: Any, target: Target, uuid: str, folder: Path, name: str) -> int:
+def _send(client: Any, target: Target, uuid: str, folder: Path, name: str, fence: Fence | None) -> int:
     path = inside(folder, Path(name))
     size = path.stat().st_size
     where, spans = {"Bucket": target.bucket, "Key": target.key(uuid, name)}, part_spans(size)
-    there = _etag(client, where, size)
-    if there and fits(there, "md5", hash_spans(path, spans, "md5")):
+    there = _there(client, where)
+    if there.size == size and fits(there.checksum, "md5", hash_spans(path, spans, "md5")):
         return size
-    first = path.relative_to(folder.resolve()).as_posix()
+    first = target.key(uuid, path.relative_to(folder.resolve()).as_posix())
     with translated(f"s3://{target.bucket}"):
         if len(spans) > 1:
-            digests = upload(client, path, where, spans)
+            digests = upload(client, path, where, spans, fence or _no_fence)
         else:
             digests = hash_spans(path, spans, "md5")
-            _put(client, path, where, digests[0], target.key(uuid, first))
-    if not fits(_etag(client, where, size), "md5", digests):
+            if first != where["Key"]:  # it is there under its first name
+                client.copy_object(**where, CopySource={"Bucket": target.bucket, "Key": first})
+            else:
+                _put(client, path, where, digests[0], there, fence)
+    there = _there(client, where)
+    if there.size != size or not fits(there.checksum, "md5", digests):
         raise ChecksumMismatch(f"'{name}' did not arrive in the bucket as it is here.")
     return size
 
 
-def _put(client: Any, path: Path, where: dict[str, str], digest: str, first: str) -> None:
-    """A small file; from within the bucket where it is there under its first name."""
-    if first != where["Key"]:
-        client.copy_object(**where, CopySource={"Bucket": where["Bucket"], "Key": first})
-        return
-    with path.open("rb") as body:
-        client.put_object(**where, Body=body, ContentMD5=base64.b64encode(bytes.fromhex(digest)).decode())
+def _no_fence() -> None: ...
 
 
-def _etag(client: Any, where: dict[str, str], size: int) -> str:
-    """The checksum of what is there (see `RemoteFile.checksum`); "" where nothing of that size is."""
+def _put(client: Any, path: Path, where: Mapping[str, str], digest: str, there: _There, fence: Fence | None) -> None:
+    """A small file; behind a fence in the place of what is `there`, and of nothing else."""
+    md5 = base64.b64encode(bytes.fromhex(digest)).decode()
+
+    def put(condition: Mapping[str, str]) -> None:
+        if fence:
+            fence()
+        with path.open("rb") as body:
+            client.put_object(**where, Body=body, ContentMD5=md5, **condition)
+
+    try:
+        put(there.unchanged if fence else {})
+    except client.exceptions.ClientError as error:
+        if not fence or error.response["Error"]["Code"] != "NotImplemented":
+            raise
+        put({})  # the store knows no such condition
+
+
+@dataclass(frozen=True)
+class _There:
+    """An object of the bucket; nothing where its size is negative. `tag` is its ETag as the store gives it."""
+
+    tag: str = ""
+    size: int = -1
+
+    @property
+    def checksum(self) -> str:
+        """See `RemoteFile.checksum`."""
+        text = self.tag.strip('"')
+        return f"{'etag' if '-' in text else 'md5'}:{text}"
+
+    @property
+    def unchanged(self) -> dict[str, str]:
+        """The condition that nobody has replaced it (RFC 9110, 13.1)."""
+        return {"IfMatch": self.tag} if self.tag else {"IfNoneMatch": "*"}
+
+
+def _there(client: Any, where: Mapping[str, str]) -> _There:
     try:
         with translated(f"s3://{where['Bucket']}/{where['Key']}"):
             head = client.head_object(**where)
     except SourceNotFound:
-        return ""
-    etag = str(head["ETag"]).strip('"')
-    kind = "etag" if "-" in etag else "md5"
-    return f"{kind}:{etag}" if int(head["ContentLength"]) == size else ""
+        return _There()
+    return _There(str(head["ETag"]), int(head["ContentLength"]))
+
+
+def clear(settings: Settings, goes_on: Callable[[str, datetime], bool], uuid: str = "") -> int:
+    """End the uploads of parts that were begun for copies nobody goes on with, of one dataset or of all; how many.
+
+    `goes_on` is asked with the dataset and the beginning of each, after it was found. Objects whose key does not begin
+    with a UUID are none of ours. Raises SourceDenied (some keys may not list), SourceNotFound, SourceUnreachable.
+    """
+    target, client = Target.of(settings), _client(settings)
+    ended = 0
+    with translated(f"s3://{target.bucket}"):
+        for one in unfinished(client, target.bucket, target.key(uuid, "") if uuid else target.prefix):
+            dataset = one["Key"].removeprefix(target.prefix).partition("/")[0]
+            if UUID.fullmatch(dataset) and not goes_on(dataset, one["Initiated"]):
+                ended += end(client, {"Bucket": target.bucket, "Key": one["Key"], "UploadId": one["UploadId"]})
+    return ended

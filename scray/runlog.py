@@ -34,15 +34,16 @@ def run_name(token: str, at: datetime) -> str:
 
 
 class RunLog:
-    """Writes the log of one run: one owner, events in their order."""
+    """Writes the log of one run, a new one or more of one that is there: one owner, events in their order."""
 
     def __init__(self, folder: Path, run: str) -> None:
         self.run, self._path = run, folder / f"{run}.jsonl"
         self._size = 0
         with suppress(OSError):
             folder.mkdir(parents=True, exist_ok=True)
-            for old in runs(folder)[: -KEPT_RUNS + 1]:
+            for old in [name for name in runs(folder) if name != run][: -KEPT_RUNS + 1]:
                 (folder / f"{old}.jsonl").unlink(missing_ok=True)
+            self._size = self._path.stat().st_size if self._path.exists() else 0
 
     def write(self, action: Action, message: str = "", *, level: int = logging.INFO, **facts: Unpack[Facts]) -> None:
         """Append one event, if there is room for its kind."""

@@ -158,7 +158,7 @@ def meaning(error: ClientError, what: str) -> ScrayError:
     if code in MISSING or status == 404:
         return SourceNotFound(f"There is no {what}.")
     if status == 412:
-        return RemoteChanged(f"{what} was changed while it was fetched.")
+        return RemoteChanged(f"{what} was changed meanwhile.")
     if code == "InvalidObjectState":
         return SourceRefused(f"{what} is archived; restore it first.")
     if code in BUSY or status == 429 or status >= 500:

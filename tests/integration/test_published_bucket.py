@@ -16,7 +16,7 @@ from converters.convert import convert
 from converters.plan import Choices
 from converters.prepare import Job, find_files
 from converters.run import Serial
-from scray.publish import rounds, send
+from scray.publish import outgoing, send
 from scray.settings import Settings
 from scray.sources.bucket import Keys, s3_client
 from tests.mapir_target import exif
@@ -48,9 +48,7 @@ def published(source: Path, sensor: str, settings: Settings, **parameters: Any) 
     root, files = find_files([source])
     out = source.parent / "out"
     convert(Job(root, files, sensor, parameters, Choices(profile="cloud")), out, Serial())
-    for portions in rounds(out):
-        for names in portions:
-            send(out, source.stem, names, settings)
+    send(out, source.stem, outgoing(out).names, settings)
     out.rename(source.parent / "gone")
     return f"lab/{source.stem}"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster import flights, nodes
+from cluster import copying, flights, nodes, syncing
 from cluster.executor import TASKS_PER_CPU, RayExecutor
 from cluster.nodes import NEAR, NODE_LABEL, SWEPT_SECONDS, Beacon, Nodes
 from scray.errors import StorageMissing, Unsealed, WorkerLost
@@ -119,16 +119,22 @@ def test_while_no_node_takes_tasks_nothing_is_said_to_be_too_large(monkeypatch: 
 def test_the_window_of_a_dataset_in_work_follows_the_usable_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     living = cluster(a={"CPU": 4.0})
     found = Nodes(lambda: living)
-    monkeypatch.setattr(flights, "NODES", found)
+    for module in (flights, copying, syncing):
+        monkeypatch.setattr(module, "NODES", found)
     monkeypatch.setattr(nodes, "LOOK_SECONDS", -1.0)
     executor = RayExecutor()
     try:
-        assert executor.window == 4 * TASKS_PER_CPU
+        groups = syncing.share(range(200), syncing.at_once)
+        assert (executor.window, copying.at_once(), len(next(groups))) == (4 * TASKS_PER_CPU, copying.AT_ONCE, 32)
         living += cluster(b={"CPU": 8.0}, head={})
-        assert executor.window == 12 * TASKS_PER_CPU
+        assert (executor.window, copying.at_once()) == (12 * TASKS_PER_CPU, 2 * copying.AT_ONCE)
+        living += [node for n in range(6) for node in cluster(**{f"c{n}": {"CPU": 1.0}})]
+        assert (syncing.at_once(), len(next(groups))) == (8, 25)
+        del living[-6:]
         found.leave_out("a", "No storage.")
         assert (executor.window, flights.two_a_cpu()) == (8 * TASKS_PER_CPU, 16)
         living.clear()
         assert executor.window == TASKS_PER_CPU, "one that joins gets work at once"
+        assert (copying.at_once(), syncing.at_once()) == (copying.AT_ONCE, 1)
     finally:
         executor.close()
