@@ -41,6 +41,8 @@ SPARSE_BYTES = 1 << 30
 MAX_RATIO = 100_000  # zeros packed by the best filter are a few ten thousand times smaller
 CACHE_BYTES = 1 << 20  # boxes follow chunks, so the chunk cache has nothing to keep
 _SPELT = re.compile(rb"\\x([0-9a-f]{2})")
+_DRIVERS = (b"NCSAfami", b"NCSAmult")
+_HEAD_BYTES = 4096
 _FILTER_NAMES = {
     305: "LZO",
     307: "bzip2",
@@ -81,7 +83,11 @@ class H5Store:
             if len(self._files) >= MAX_FILES:
                 raise TooLarge(f"The dataset's HDF5 files refer to more than {MAX_FILES} further files.")
             with reading(name, "HDF5"):
-                self._files[name] = h5py.File(self.root / name, "r", locking=False, rdcc_nbytes=CACHE_BYTES)
+                try:
+                    self._files[name] = h5py.File(self.root / name, "r", locking=False, rdcc_nbytes=CACHE_BYTES)
+                except OSError:
+                    _check_alone(self.root / name, name)
+                    raise
         return self._files[name]
 
     @property
@@ -239,6 +245,17 @@ class H5Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _check_alone(path: Path, name: str) -> None:
+    """Raise Unsupported for one of the files that HDF5 spread a dataset over (driver information block)."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if any(driver in head for driver in _DRIVERS):
+        raise Unsupported(
+            f"{name} is one of several files that HDF5 spread one over (its drivers family, split or multi). "
+            "Join them with `h5repack`, and upload the one file."
+        )
 
 
 def _steps(path: str) -> list[str]:

@@ -24,6 +24,7 @@ MAX_NODES_TOLD = 2_000
 MAX_ATTRIBUTE_BYTES = 65_536
 MAX_DEPTH = 256
 PLACEHOLDER = "This is a netCDF dimension but not a netCDF variable"  # NetCDF-4 format, "Dimensions without variables"
+NO_VALUES = "a dimension of NetCDF, without values"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _visit(store: H5Store, node: Node, tree: Tree, seen: set[tuple[str, int]]) -
     if len(tree.told) < MAX_NODES_TOLD:
         _tell(node, tree)
     if isinstance(item, h5py.Dataset):
-        _note_dataset(node, tree)
+        _note_dataset(store, node, tree)
         return []
     if not isinstance(item, h5py.Group) or node.path.count("/") > MAX_DEPTH:
         return []
@@ -120,11 +121,14 @@ def _child(store: H5Store, node: Node, key: str, tree: Tree, seen: set[tuple[str
     return [Node(path, found)]
 
 
-def _note_dataset(node: Node, tree: Tree) -> None:
+def _note_dataset(store: H5Store, node: Node, tree: Tree) -> None:
     try:
         why = _no_numbers(node.found.item)
     except Exception as error:
-        tree.refused.append(f"{node.path}: unreadable type ({error})")
+        tree.refused.append(f"{node.path}: a type that cannot be read" + (f" ({error})" if str(error)[2:] else ""))
+        return
+    if why == "empty" and (lost := _lost_source(store, node)):
+        tree.broken[node.path] = lost
         return
     if not why:
         tree.datasets.append(node)
@@ -132,6 +136,16 @@ def _note_dataset(node: Node, tree: Tree) -> None:
     else:
         missing = "".join(f", {name} is not available" for name in missing_filters(node.found.item))
         tree.refused.append(f"{node.path}: {why}{missing}")
+
+
+def _lost_source(store: H5Store, node: Node) -> ScrayError | None:
+    """Why a virtual dataset is empty: HDF5 takes its size from its sources, and leaves out those that are not there."""
+    try:
+        if node.found.item.is_virtual:
+            list(store.sources(node.found))
+    except ScrayError as error:
+        return error
+    return None
 
 
 def _no_numbers(item: Any) -> str:
@@ -143,7 +157,7 @@ def _no_numbers(item: Any) -> str:
     if text(attribute(item, "MATLAB_class")) == "char":
         return "text"
     if text(attribute(item, "NAME")).startswith(PLACEHOLDER):
-        return "a dimension of NetCDF, without values"
+        return NO_VALUES
     return "" if is_numeric(item.dtype) else type_name(item.dtype)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from converters.h5links import H5Store
-from converters.h5walk import Node, Tree, attributes
+from converters.h5walk import NO_VALUES, Node, Tree, attributes
 from converters.ncvars import Variable
 from scray.errors import MissingSource
 
@@ -34,6 +34,13 @@ def with_unlisted(tree: Tree, listed: list[Variable]) -> list[Variable]:
     found = [_variable(node) for node in tree.datasets if as_listed(node.path) not in known]
     paths = {variable.path for variable in found}
     return [variable for variable in listed if variable.path not in paths] + found
+
+
+def unreadable(tree: Tree, listed: list[Variable]) -> list[str]:
+    """The datasets that neither library can read as numbers, and why."""
+    known = {variable.path for variable in listed}
+    refused = [text for text in tree.refused if not text.endswith(NO_VALUES)]
+    return [text.lstrip("/") for text in refused if as_listed(text.partition(": ")[0]) not in known]
 
 
 def as_listed(path: str) -> str:

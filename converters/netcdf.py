@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +31,7 @@ from converters.h5walk import Node, Tree, attribute, walk, walking
 from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
-from converters.ncunlisted import as_listed, stored, with_unlisted
+from converters.ncunlisted import as_listed, stored, unreadable, with_unlisted
 from converters.ncvars import (
     Variable,
     attributes,
@@ -48,6 +49,7 @@ from scray.errors import BadInput, BadParameter, EmptyInput, HostileInput, Missi
 FORMAT = "netcdf"
 CACHE_BYTES = 1 << 20
 MAX_FILES_TOLD = 1000
+MAX_TOLD = 30
 MAX_LOOKED_AT = 1000  # objects, to tell NetCDF-4 from other HDF5
 SCALES = ("DIMENSION_LIST", "_Netcdf4Dimid", "REFERENCE_LIST")
 
@@ -113,7 +115,9 @@ def _opened(root: Path, name: str) -> Iterator[tuple[Any, H5Store, Tree | None]]
 def _dataset(path: Path, name: str) -> Iterator[Any]:
     with reading(name, "NetCDF"):
         netCDF4.set_chunk_cache(CACHE_BYTES, 521, 0.75)
-        with netCDF4.Dataset(str(path), "r") as dataset:
+        with warnings.catch_warnings(action="ignore"):  # types that it does not know are told in a note
+            opened = netCDF4.Dataset(str(path), "r")
+        with opened as dataset:
             dataset.set_auto_maskandscale(False)
             dataset.set_auto_chartostring(False)
             yield dataset
@@ -138,7 +142,8 @@ def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
             every = with_unlisted(tree, every)
         chosen = _named(name, every, wanted) if wanted else data_variables(every)
         if not chosen:
-            raise NothingToConvert(f"{name} holds no array of numbers. Its variables: {_listing(every)}.")
+            known = _listing(every) if every or not tree else ", ".join(unreadable(tree, every)[:MAX_TOLD])
+            raise NothingToConvert(f"{name} holds no array of numbers. Its variables: {known or 'none'}.")
         axes = {v.dims[0]: v for v in every if v.is_axis}
         grids = _grids(chosen)
         aside = coordinate_paths(every)
@@ -147,8 +152,9 @@ def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
         for label, grid in _labelled(ordered).items():
             for variable in grid:
                 volumes += _volumes(store if tree else None, name, variable, label, axes)
-        notes = _notes(every, chosen)
-        return Source(FORMAT, tuple(volumes), metadata=_metadata(dataset, name, every), notes=notes)
+        metadata = _metadata(dataset, name, every)
+        notes = _left_out(every, chosen, metadata["coordinates"], tree) + _notes(chosen)
+        return Source(FORMAT, tuple(volumes), metadata=metadata, notes=notes)
 
 
 def _named(name: str, every: list[Variable], wanted: list[str]) -> list[Variable]:
@@ -160,7 +166,7 @@ def _named(name: str, every: list[Variable], wanted: list[str]) -> list[Variable
 
 
 def _listing(every: list[Variable]) -> str:
-    return ", ".join(f"{v.path} ({type_name(v.dtype)})" for v in every[:30]) or "none"
+    return ", ".join(f"{v.path} ({type_name(v.dtype)})" for v in every[:MAX_TOLD]) or "none"
 
 
 def _grids(chosen: list[Variable]) -> list[list[Variable]]:
@@ -267,16 +273,23 @@ def _check_filled(item: Any, what: str) -> None:
         raise BadInput(f"{what} has samples that were never written and no fill value for them.")
 
 
-def _notes(every: list[Variable], chosen: list[Variable]) -> tuple[str, ...]:
-    paths = {variable.path for variable in chosen}
-    rest = [v for v in every if v.path not in paths and len(v.shape) > 1 and v.samples]
-    told = [f"{v.path} {v.shape} ({type_name(v.dtype)})" for v in rest[:30]]
+def _left_out(
+    every: list[Variable], chosen: list[Variable], written: Mapping[str, Any], tree: Tree | None
+) -> tuple[str, ...]:
+    """What is neither converted nor written down with its values, scalars aside."""
+    kept = {v.path for v in chosen} | {path for path, told in written.items() if "values" in told}
+    rest = [f"{v.path} {v.shape} ({type_name(v.dtype)})" for v in every if v.samples and v.shape and v.path not in kept]
+    rest += unreadable(tree, every) if tree else []
+    more = f" and {len(rest) - MAX_TOLD} more" if len(rest) > MAX_TOLD else ""
+    return (f"Variables that were left out: {', '.join(rest[:MAX_TOLD])}{more}.",) if rest else ()
+
+
+def _notes(chosen: list[Variable]) -> tuple[str, ...]:
     unsigned = [
         v.path for v in chosen if str(v.attributes.get("_Unsigned", "")).lower() == "true" and v.dtype.kind == "i"
     ]
-    notes = [f"Variables that were left out: {', '.join(told)}."] if told else []
     tables = {v.path: left_out(v.dtype) for v in chosen}
-    notes += [
+    notes = [
         f"Columns of {path} that hold no numbers: {', '.join(cols[:30])}." for path, cols in tables.items() if cols
     ]
     if unsigned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import ctypes
 import os
 import subprocess
 import sys
@@ -364,6 +365,34 @@ def a_damaged_chunk(folder: Path) -> Expected:
     return "bad-input"
 
 
+def chunks_at_the_edge_as_they_are(properties: Any) -> None:
+    """An option of HDF5 1.10 that h5py does not offer."""
+    (library,) = (Path(h5py.__file__).parents[1] / "h5py.libs").glob("libhdf5-*")
+    assert ctypes.CDLL(str(library)).H5Pset_chunk_opts(ctypes.c_int64(properties.id), ctypes.c_uint(2)) == 0
+
+
+@quirk
+def chunks_at_the_edge_without_their_filters(folder: Path) -> Expected:
+    values, small = cube("<u2"), cube("<u2") & 7
+    with h5(folder, libver="latest") as file:
+        for name, array in (("data", values), ("scaled", small)):
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_chunk((2, 4, 7))
+            properties.set_deflate(9) if name == "data" else properties.set_scaleoffset(h5py.h5z.SO_INT, 0)
+            chunks_at_the_edge_as_they_are(properties)
+            space = h5py.h5s.create_simple(CUBE)
+            made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.STD_U16LE, space, properties)
+            made.write(h5py.h5s.ALL, h5py.h5s.ALL, array)
+        file["data"].attrs["signal"] = 1
+    return {"/data": values}
+
+
+@quirk.of(dataset="/scaled")
+def scaled_chunks_at_the_edge_without_their_filter(folder: Path) -> Expected:
+    chunks_at_the_edge_without_their_filters(folder)
+    return {"/scaled": cube("<u2") & 7}
+
+
 @quirk
 def a_filter_that_was_skipped_for_a_chunk(folder: Path) -> Expected:
     values = cube()
@@ -562,6 +591,34 @@ def every_other_frame(folder: Path) -> Expected:
     with h5py.File(folder / "m.h5", "w") as file:
         file.create_virtual_dataset("v", layout)
     return {"/v": whole}
+
+
+@quirk
+def a_virtual_dataset_that_is_as_large_as_its_sources(folder: Path) -> Expected:
+    """HDF5 shows it empty where they are not there."""
+    with h5(folder, "m.h5", libver="latest") as file:
+        layout = h5py.VirtualLayout((5, 6, 7), "<i2", maxshape=(None, 6, 7))
+        source = h5py.VirtualSource("elsewhere.h5", "data", (5, 6, 7), "<i2", maxshape=(None, 6, 7))
+        layout[: h5py.h5s.UNLIMITED :] = source[: h5py.h5s.UNLIMITED :]
+        file.create_virtual_dataset("data", layout)
+    return "missing-source"
+
+
+@quirk
+def one_file_of_a_family(folder: Path) -> Expected:
+    with h5py.File(folder / "f%d.h5", "w", driver="family", memb_size=1024) as file:
+        file["data"] = cube("f8")
+    for path in folder.glob("f[1-9]*"):
+        path.unlink()
+    return "unsupported"
+
+
+@quirk
+def one_file_of_a_split(folder: Path) -> Expected:
+    with h5py.File(folder / "f", "w", driver="split", meta_ext=b"-m.h5", raw_ext=b"-r.h5") as file:
+        file["data"] = cube()
+    (folder / "f-r.h5").unlink()
+    return "unsupported"
 
 
 @quirk

@@ -585,3 +585,15 @@ def test_odd_attributes(tmp_path: Path) -> None:
     source = probe(tmp_path)
     json.dumps(source.metadata, allow_nan=False)
     assert source.volumes[0].attributes["strings"] == ["a", "ö"]
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    with nc(tmp_path, y=4, x=5, track=200_000) as file:
+        put(file, "v", ("y", "x"), plane())
+        put(file, "depth", ("track",), np.arange(200_000.0))
+        file.createVariable("station", str, ("x",))[:] = np.array(list("abcde"), object)
+    with h5py.File(tmp_path / "a.nc", "a") as file:
+        file["packets"] = np.zeros((4, 5), "V8")
+    (note,) = probe(tmp_path).notes
+    assert "depth (200000,) (float64), station (5,) (object or variable-length), packets: opaque" in note
+    assert "track" not in note
