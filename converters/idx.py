@@ -14,7 +14,8 @@ from typing import Any
 
 from converters.idxvolume import open_volume, volumes_of
 from converters.midx import datasets_of, is_midx
-from converters.own import put_aside
+from converters.own import is_taken, put_aside
+from converters.sniff import kind_of
 from converters.volume import Linked, Source
 from scray.errors import BadInput, BadParameter, MissingSource, TooLarge, UnsafePath, Unsupported, WrongSensor
 from scray.idx.header import Header
@@ -37,8 +38,9 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     without its data, UnsafePath for paths that lead out.
     """
     headers = [name for name in files if PurePosixPath(name).suffix.lower() in (".idx", ".midx")]
+    headers = headers or [name for name in files if kind_of(root / name) in ("idx", "midx")]
     if not headers:
-        raise WrongSensor("There is no .idx file in the dataset.")
+        raise WrongSensor("There is no IDX header in the dataset.")
     name = _chosen(root, files, headers, parameters.get("dataset"))
     repack = switched(parameters, "repack")
     if is_midx(root / name):
@@ -186,6 +188,11 @@ def _checked(header: Header, name: str) -> Linked:
         raise Unsupported(
             f"{name}: viewers look for {header.filename_template[:80]!r} where they were started, not beside the "
             "header; with repack=true it is written anew."
+        )
+    if "/" not in name and is_taken(_first_file(header)):
+        raise Unsupported(
+            f"{name}: its blocks lie in {_first_file(header).split('/')[0]}, a name that the result needs itself; "
+            "with repack=true it is written anew."
         )
     for field, count in Counter(field.name for field in header.fields).items():
         if "?" in field or count > 1:

@@ -11,6 +11,7 @@ import gzip
 import lzma
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -37,7 +38,9 @@ from scray.errors import (
 )
 
 TAR_HEAD_BYTES = 512
+VOLUME_LABEL, DUMPED_FOLDER, CONTINUED = b"V", b"D", b"M"  # kinds of members that GNU tar alone has
 ZIP_HEAD_BYTES = 30  # of a member, at least
+SEVEN_HEAD_BYTES = 32
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".tzst"})
 MAX_WINDOW_BYTES = 1 << 30  # of zstd
 PACKED_BYTES = 4 << 10  # read at once: of zstd they may become many megabytes
@@ -119,7 +122,17 @@ def _check_spans(crate: Crate, members: list[zipfile.ZipInfo]) -> None:
 
 
 class _Strict(tarfile.TarInfo):
-    """Where the standard library takes a broken header for the end of the archive, this one says so."""
+    """Where the standard library takes a broken header for the end of the archive, this one says so.
+
+    And where it takes the time of a member for a folder: GNU tar has that where others have the rest of a long name.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Strict:
+        member = super().frombuf(buf, encoding, errors)
+        if buf[257:265] == b"ustar  \0" and member.type not in tarfile.GNU_TYPES:
+            member.name = member.name.removeprefix(buf[345:500].split(b"\0")[0].decode(encoding, errors) + "/")
+        return member
 
     @classmethod
     def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:
@@ -143,6 +156,8 @@ def _tar_stream(file: IO[bytes], crate: Crate) -> None:
     with tarfile.open(fileobj=file, mode="r|", tarinfo=_Strict) as archive:
         for member in archive:
             _check_tar_member(crate, member)
+            if member.type == VOLUME_LABEL:
+                continue
             content = archive.extractfile(member) if member.isreg() else None
             if content:
                 crate.allowance.admit(1, member.size, crate.archive)
@@ -159,7 +174,9 @@ def _tar_stream(file: IO[bytes], crate: Crate) -> None:
 def _check_tar_member(crate: Crate, member: tarfile.TarInfo) -> None:
     if member.issym() or member.islnk():
         raise ArchiveLink(f"{crate.archive} holds the link {member.name!r}; pack the files themselves.")
-    if not (member.isreg() or member.isdir()):
+    if member.type == CONTINUED:
+        raise BadArchive(f"{crate.archive} is one part of several; upload it in one piece.")
+    if not (member.isreg() or member.isdir() or member.type in (VOLUME_LABEL, DUMPED_FOLDER)):
         raise ArchiveDevice(f"{crate.archive} holds {member.name!r}, which is a device, pipe or socket.")
 
 
@@ -201,16 +218,16 @@ class _Frames:
     def __init__(self, packed: IO[bytes], new_frame: Callable[[], Any], *limit: int) -> None:
         self.packed, self.new_frame, self.limit = packed, new_frame, limit
         self.frame = new_frame()
-        self.waiting = b""
+        self.waiting = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         while not self.waiting:
             piece = self._next_frame() if self.frame.eof else self._more()
             if self.frame.eof:
                 return b""
-            self.waiting = self.frame.decompress(piece, *self.limit)
-        out, self.waiting = self.waiting[:size], self.waiting[size:]
-        return out
+            self.waiting = memoryview(self.frame.decompress(piece, *self.limit))
+        out, self.waiting = self.waiting[:size], self.waiting[size:]  # no copies: it may be many megabytes
+        return bytes(out)
 
     def _more(self) -> bytes:
         if not getattr(self.frame, "needs_input", True):
@@ -233,7 +250,7 @@ class _Frames:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.waiting = b""
+        self.waiting = memoryview(b"")
 
 
 # --- 7z ------------------------------------------------------------------------------------------
@@ -241,6 +258,7 @@ class _Frames:
 
 def _seven(path: Path, crate: Crate) -> None:
     with path.open("rb") as packed, py7zr.SevenZipFile(packed) as archive:
+        _check_end(crate, packed)
         if archive.needs_password():
             raise EncryptedArchive(f"{crate.archive} is encrypted; upload it without a password.")
         members = list(archive.files)
@@ -254,6 +272,16 @@ def _seven(path: Path, crate: Crate) -> None:
                 places[member.filename] = crate.place(member.filename)
         with _Writers(crate, places) as writers:
             archive.extract(factory=writers)
+
+
+def _check_end(crate: Crate, packed: IO[bytes]) -> None:
+    """Nothing may follow the list of members, whose place and size are in the first 32 bytes."""
+    before = packed.tell()
+    offset, size = struct.unpack("<QQ", os.pread(packed.fileno(), 16, SEVEN_HEAD_BYTES - 20))
+    packed.seek(SEVEN_HEAD_BYTES + offset + size)
+    if any(piece.strip(b"\0") for piece in _pieces(packed)):
+        raise BadArchive(f"{crate.archive} goes on behind its end, as archives do that were joined.")
+    packed.seek(before)
 
 
 def _seven_mode(member: Any) -> int:

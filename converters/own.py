@@ -9,4 +9,9 @@ ASIDE = "original"
 
 def put_aside(name: str) -> str:
     """The place of an input file in the result: its own, or below `original/` where the result has such a file."""
-    return f"{ASIDE}/{name}" if name in OWN or name.split("/")[0] == ASIDE else name
+    return f"{ASIDE}/{name}" if is_taken(name) else name
+
+
+def is_taken(name: str) -> bool:
+    """Whether a path begins with a name that is the result's own."""
+    return name.split("/")[0] in OWN | {ASIDE}

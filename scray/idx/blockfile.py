@@ -53,7 +53,7 @@ class BlockFile:
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MissingSource(f"the block file {path.name} is missing") from error
         except OSError as error:
-            raise BadInput(f"the block file {path} cannot be opened: {error.strerror}") from error
+            raise BadInput(f"the block file {path.name} cannot be opened: {error.strerror}") from error
         try:
             if not stat.S_ISREG(os.fstat(self._fd).st_mode):
                 raise MissingSource(f"{path.name} is no file")
@@ -81,9 +81,9 @@ class BlockFile:
         """The encoded bytes of a block that decodes to `block_bytes`; raises TruncatedInput and BadInput."""
         if entry.offset + entry.size > self.size:
             missing = entry.offset + entry.size - self.size
-            raise TruncatedInput(f"{self.path} ends {missing} bytes before the end of a block")
+            raise TruncatedInput(f"{self.path.name} ends {missing} bytes before the end of a block")
         if entry.size > 2 * block_bytes + 1024:
-            raise BadInput(f"{self.path} has a block of {entry.size} bytes for {block_bytes} bytes of samples")
+            raise BadInput(f"{self.path.name} has a block of {entry.size} bytes for {block_bytes} bytes of samples")
         if entry.size > len(self._buffer):
             self._buffer = bytearray(max(entry.size, block_bytes))
         view = memoryview(self._buffer)[: entry.size]
@@ -95,7 +95,7 @@ class BlockFile:
         while done < len(view):
             count = os.preadv(self._fd, [view[done:]], offset + done)
             if not count:
-                raise TruncatedInput(f"{self.path} ends at byte {offset + done}")
+                raise TruncatedInput(f"{self.path.name} ends at byte {offset + done}")
             done += count
 
     def _read_table(self) -> Callable[[int], Entry]:
@@ -105,7 +105,7 @@ class BlockFile:
         rows = self.header.blocks_per_file * len(self.header.fields)
         start, length = head * _WORD.itemsize, rows * words * _WORD.itemsize
         if start + length > self.size:
-            raise TruncatedInput(f"{self.path} ends within its table of blocks")
+            raise TruncatedInput(f"{self.path.name} ends within its table of blocks")
         raw = bytearray(length)
         self._read(memoryview(raw), start)
         table: NDArray[Any] = np.frombuffer(raw, _WORD).reshape(rows, words)

@@ -398,7 +398,7 @@ def test_members_that_share_their_bytes_are_a_bomb(upload: Path, tmp_path: Path)
         unpacked(upload, tmp_path / "fifty")
 
 
-@pytest.mark.parametrize("name", ["in.zip", "in.tar", "in.tar.gz"])
+@pytest.mark.parametrize("name", ["in.zip", "in.7z", "in.tar", "in.tar.gz"])
 def test_archives_that_were_joined_hide_one_and_are_refused(upload: Path, tmp_path: Path, name: str) -> None:
     (upload / name).write_bytes(MAKERS[name]({"a": b"x"}) + MAKERS[name]({"b": b"y"}))
     refused(upload, tmp_path, BadArchive, name)
@@ -474,6 +474,14 @@ def test_tars_as_programs_write_them(upload: Path, tmp_path: Path, options: list
         file.write(b"abc")
     subprocess.run(["tar", *options, "-cf", upload / "in.tar", "hollow"], cwd=tmp_path / "made", check=True)
     assert unpacked(upload, tmp_path / "out") == {"hollow": hollow}
+
+
+@pytest.mark.parametrize("options", [["-V", "label"], ["--incremental"]])
+def test_what_only_gnu_tar_has_is_no_file_and_no_folder(upload: Path, tmp_path: Path, options: list[str]) -> None:
+    (tmp_path / "made" / "deep").mkdir(parents=True)
+    (tmp_path / "made" / "deep" / "a").write_bytes(b"x")
+    subprocess.run(["tar", *options, "-cf", upload / "in.tar", "deep"], cwd=tmp_path / "made", check=True)
+    assert unpacked(upload, tmp_path / "out") == {"deep/a": b"x"}
 
 
 def test_a_hollow_file_of_a_tar_is_a_bomb_by_its_size(upload: Path, tmp_path: Path) -> None:

@@ -89,6 +89,13 @@ def test_a_header_under_another_name_is_checked_once_and_read_as_visus_idx(tmp_p
     assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
 
 
+def test_a_header_is_known_whatever_its_name(tmp_path: Path) -> None:
+    (array,) = made(tmp_path / "in" / "scan.idx", arco=True)
+    (tmp_path / "in" / "scan.idx").rename(tmp_path / "in" / "scan.txt")
+    run(tmp_path / "in", tmp_path / "out")
+    assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
+
+
 def test_a_header_without_a_template_takes_its_data_along(tmp_path: Path) -> None:
     (array,) = made(tmp_path / "in" / "deep" / "scan.idx")
     path = tmp_path / "in" / "deep" / "scan.idx"
@@ -115,8 +122,9 @@ def test_missing_and_cut_blocks_are_named_by_file_and_block(tmp_path: Path) -> N
     _, _, *last = files_of(tmp_path / "in")
     content = last[-1].read_bytes()
     last[-1].write_bytes(content[: len(content) - 100])
-    with pytest.raises(TruncatedInput, match=rf"visus\.idx promises.*block \d+ of field .*{last[-1].name}"):
+    with pytest.raises(TruncatedInput, match=rf"visus\.idx promises.*block \d+ of field .*{last[-1].name}") as told:
         convert(job(tmp_path / "in"), tmp_path / "out", Serial())
+    assert str(tmp_path) not in str(told.value)
     last[-1].unlink()
     with pytest.raises(MissingSource, match=rf"block \d+ of field a, time step 1, in .*{last[-1].name}.*; block"):
         convert(job(tmp_path / "in"), tmp_path / "out", Serial())
@@ -234,6 +242,17 @@ def test_where_viewers_would_look_elsewhere_only_repack_will_do(tmp_path: Path) 
     rewritten(tmp_path / "in" / "visus.idx", "./visus/", "visus/")
     with pytest.raises(Unsupported, match="repack=true"):
         convert(job(tmp_path / "in"), tmp_path / "out", Serial())
+    run(tmp_path / "in", tmp_path / "out", repack=True)
+    assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
+
+
+def test_blocks_where_the_result_has_a_name_of_its_own_are_repacked_alone(tmp_path: Path) -> None:
+    (array,) = made(tmp_path / "in" / "visus.idx")
+    path = tmp_path / "in" / "visus.idx"
+    (tmp_path / "in" / "visus").rename(tmp_path / "in" / "manifest.json")
+    path.write_text(path.read_text().replace("./visus/", "./manifest.json/"))
+    with pytest.raises(Unsupported, match=r"visus\.idx: its blocks lie in manifest\.json.*repack"):
+        registry.probe("IDX", *find_files([tmp_path / "in"]), {})
     run(tmp_path / "in", tmp_path / "out", repack=True)
     assert seen(tmp_path / "out", "a").tobytes() == array.tobytes()
 

@@ -33,6 +33,8 @@ def odd(tmp_path: Path) -> Path:
     (folder / "notes.txt").write_text("taken on Tuesday")
     (folder / "metadata.json").write_text('{"mine": true}')
     (folder / "manifest.json").write_text("[]")
+    (folder / "run.json").mkdir()
+    (folder / "run.json" / "deep").write_text("a folder of this name")
     (folder / "deep" / "er" / "x.bin").write_bytes(bytes(range(256)) * 500)
     (folder / "deep" / "empty").touch()
     (folder / ".hidden").write_text("not for others")
@@ -46,6 +48,7 @@ def test_what_is_not_known_is_kept_as_it_is(odd: Path, tmp_path: Path) -> None:
     assert (out / "deep" / "er" / "x.bin").samefile(odd / "deep" / "er" / "x.bin")
     assert json.loads((out / "original" / "metadata.json").read_bytes()) == {"mine": True}
     assert (out / "original" / "manifest.json").read_text() == "[]"
+    assert (out / "original" / "run.json" / "deep").read_text() == "a folder of this name"
     assert (out / "deep" / "empty").stat().st_size == 0
     assert not (out / "visus.idx").exists()
     assert not list(out.rglob(".hidden"))
