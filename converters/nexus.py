@@ -51,6 +51,8 @@ def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mappin
         notes = nxscan.mismatches(nodes[0], chosen) + [
             f"{role} was not named; {node.path} has its name and size." for role, ns in found.items() for node in ns
         ]
+        if not explicit and not any(group.nx_class for group in tree.groups):
+            notes.append("The content is an HDF5 file without NeXus classes.")
         if len(source.volumes) > MAX_WITH_AXES:
             notes.append(f"Of {len(source.volumes)} signals metadata.json has the axes of {MAX_WITH_AXES}.")
         volumes = (*source.volumes, *nxscan.ratio(nodes[0], roles, name))

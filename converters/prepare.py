@@ -83,7 +83,7 @@ def probe(job: Job) -> tuple[Job, Source]:
     """
     source = registry.probe(job.sensor, job.root, job.files, job.parameters)
     if source.format == other.FORMAT and job.packed:
-        return job.packed, other.package(job.packed.files, source.metadata["why"])
+        return job.packed, other.package(job.packed.files, source.metadata["why"], job.parameters)
     return job, source
 
 

@@ -31,6 +31,9 @@ _PICTURE_NAMES = frozenset({".tif", ".tiff", ".jpg", ".jpeg", ".png"})
 _MODULES_OF_SENSORS = {"mapir", "nexus"}  # which read what another module reads too
 _PICTURE_SENSORS = {"RGB": "rgb", "TIFF RGB": "rgb", "MAPIR": "mapir"}
 
+# Whose parameters a module heeds where the sensor stands for something else.
+_SENSORS_OF_MODULES = {"tiff": "TIFF", "hdf5": "HDF5", "netcdf": "NETCDF", "idx": "IDX", "rgb": "RGB"}
+
 # What each sensor expects to find (kinds of content, best first) and the names such files usually have.
 _SENSORS: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {
     "TIFF": (("tiff",), frozenset({".tif", ".tiff"})),
@@ -66,7 +69,7 @@ def probe(sensor: str, root: Path, files: tuple[str, ...], parameters: Mapping[s
     except (Unsupported, NothingToConvert, MixedInput) as error:
         if sensor != "OTHER":
             raise
-        return package(names, error.message)
+        return package(names, error.message, parameters)
 
 
 def _recognised(
@@ -75,13 +78,16 @@ def _recognised(
     wanted, suffixes = _SENSORS[sensor]
     _check_names(kinds, wanted, suffixes, sensor)
     kind = next((kind for kind in wanted if kind in kinds.values()), None) or _other_kind(kinds, sensor)
+    module, chosen = _module(sensor, kind, root, names, kinds)
     note = (
         () if kind in wanted or not wanted else (f"The content is {KINDS[kind].told}, not what {sensor} stands for.",)
     )
-    module, chosen = _module(sensor, kind, root, names, kinds)
+    if (sensor, module.__name__) == ("NETCDF", "converters.hdf5"):
+        note = ("The content is an HDF5 file without the dimensions that NetCDF gives its variables.",)
     source: Source = module.probe(root, chosen, parameters)
     source = filled(arranged(source, parameters), parameters) if source.volumes else _kept(source, parameters)
-    idle = [f"{name} changed nothing: sensor {sensor} does not heed it." for name in unheeded(parameters, sensor)]
+    heeding = sensor if kind in wanted else _SENSORS_OF_MODULES.get(module.__name__.rsplit(".")[-1], sensor)
+    idle = [f"{name} changed nothing: sensor {heeding} does not heed it." for name in unheeded(parameters, heeding)]
     return replace(source, notes=(*note, *idle, *_ignored(names, chosen), *source.notes))
 
 
