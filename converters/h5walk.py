@@ -152,12 +152,12 @@ def _no_numbers(item: Any) -> str:
     """What a dataset holds instead of numbers; "" where it holds some. Matlab keeps text and the sizes of empty
     arrays as integers.
     """
+    if text(attribute(item, "NAME")).startswith(PLACEHOLDER):
+        return NO_VALUES
     if item.shape is None or 0 in item.shape or attribute(item, "MATLAB_empty") is not None:
         return "empty"
     if text(attribute(item, "MATLAB_class")) == "char":
         return "text"
-    if text(attribute(item, "NAME")).startswith(PLACEHOLDER):
-        return NO_VALUES
     return "" if is_numeric(item.dtype) else type_name(item.dtype)
 
 

@@ -31,6 +31,8 @@ from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, 
 
 FORMAT = "hdf5"
 MAX_MASTERS = 64
+MAX_ASIDE = 64
+ASIDE = ("DIMENSION_SCALE", "PALETTE")
 _DATA = re.compile(r"data|image|frame|signal|count|raw|volume|entry|scan|measurement")  # what data are called
 CELLS = "/#refs#/"  # where Matlab keeps what lies in the cells of others
 EXCHANGE = "/exchange/data"  # Data Exchange 1.0, section "The exchange group"
@@ -131,7 +133,18 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     if not tree.datasets:
         why = "; ".join(tree.refused[:8])
         raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))
-    return largest([node for node in tree.datasets if not node.path.startswith(CELLS)] or tree.datasets)
+    return _largest([node for node in tree.datasets if not node.path.startswith(CELLS)] or tree.datasets)
+
+
+def _largest(nodes: list[Node]) -> Node:
+    """The largest that is not there for others, as coordinates and colours are (HDF5 Dimension Scale, Palette)."""
+    left = nodes
+    while left:
+        best = largest(left)
+        if text(attribute(best.found.item, "CLASS")) not in ASIDE or len(nodes) - len(left) > MAX_ASIDE:
+            return best
+        left = [node for node in left if node is not best]
+    return largest(nodes)
 
 
 def source_of(

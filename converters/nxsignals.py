@@ -70,8 +70,11 @@ def _raise_lost(tree: Tree) -> None:
 
 
 def _along_default(store: H5Store, tree: Tree) -> list[Node]:
-    """The signal at the end of the `default` attributes, from the root, or those below it; none where it ends early."""
-    at = tree.groups[0]
+    """The signal at the end of the `default` attributes, or those below it; none where it ends early.
+
+    They begin at the root, or, where that says nothing, at the first NXentry that does.
+    """
+    at = begin = _beginning(tree)
     for _ in range(MAX_STEPS):
         step = text(attribute(at.found.item, "default"))
         if not step:
@@ -83,12 +86,18 @@ def _along_default(store: H5Store, tree: Tree) -> list[Node]:
             if path in tree.broken:
                 tree.lost.setdefault(path, error)
             return []
-    if at is tree.groups[0]:
+    if at is begin:
         return []
     if not isinstance(at.found.item, h5py.Group):
         return [node for node in tree.datasets if node.found.identity == at.found.identity]
     found = _signal(store, tree, at)
     return [found] if found else [node for node in signals(store, tree) if node.path.startswith(f"{at.path}/")]
+
+
+def _beginning(tree: Tree) -> Node:
+    root, *groups = tree.groups
+    entries = [group for group in groups if group.nx_class == "NXentry" and group.path.count("/") == 1]
+    return next((group for group in (root, *entries) if text(attribute(group.found.item, "default"))), root)
 
 
 def auxiliaries(store: H5Store, tree: Tree) -> list[Node]:

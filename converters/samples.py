@@ -95,6 +95,8 @@ def take(array: NDArray[Any], part: Part) -> NDArray[Any]:
         array = array[name]
     if part.plane:
         array = array.real if part.plane == "re" else array.imag
+    if array.dtype.kind == "b":
+        array = array.view("u1")  # as it is stored, which HDF5 does not limit to 0 and 1
     return array.astype(part.dtype, copy=False)
 
 

@@ -62,6 +62,15 @@ def low_level(file: Any, name: str, kind: Any, values: Array, memory: Any = None
 
 
 @quirk
+def a_boolean_enum_of_other_numbers(folder: Path) -> Expected:
+    values = np.arange(210).reshape(CUBE).astype("u1")
+    with h5(folder) as file:
+        made = file.create_dataset("data", CUBE, bool)
+        made.id.write(h5py.h5s.ALL, h5py.h5s.ALL, values.view("i1"), made.id.get_type())
+    return {"/data": values}
+
+
+@quirk
 def a_bitfield(folder: Path) -> Expected:
     values = cube("<u2")
     with h5(folder) as file:
@@ -680,6 +689,15 @@ def a_palette_image(folder: Path) -> Expected:
         file["palette"] = pattern((256, 3), "u1")
         image.attrs["PALETTE"] = file["palette"].ref
     return {"/image": pattern((30, 40), "u1")}
+
+
+@quirk
+def coordinates_and_colours_larger_than_the_data(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file["image"], file["x"], file["colours"] = cube()[0], np.arange(5000.0), np.zeros((256, 3), "u1")
+        file["x"].make_scale("x")
+        file["colours"].attrs["CLASS"] = np.bytes_("PALETTE")
+    return {"/image": cube()[0]}
 
 
 @quirk

@@ -588,7 +588,7 @@ def test_odd_attributes(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
-    with nc(tmp_path, y=4, x=5, track=200_000) as file:
+    with nc(tmp_path, y=4, x=5, track=200_000, time=None) as file:
         put(file, "v", ("y", "x"), plane())
         put(file, "depth", ("track",), np.arange(200_000.0))
         file.createVariable("station", str, ("x",))[:] = np.array(list("abcde"), object)
@@ -597,3 +597,4 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     (note,) = probe(tmp_path).notes
     assert "depth (200000,) (float64), station (5,) (object or variable-length), packets: opaque" in note
     assert "track" not in note
+    assert "time" not in note

@@ -71,6 +71,15 @@ def the_default_names_an_entry_alone(folder: Path) -> Expected:
 
 
 @quirk
+def the_default_begins_at_the_entry(folder: Path) -> Expected:
+    with h5(folder, "a.nxs") as file:
+        entry = group(file, "entry", "NXentry", default="shown")
+        group(entry, "another", "NXdata", signal="v")["v"] = cube(seed=1)
+        group(entry, "shown", "NXdata", signal="v")["v"] = cube()[0]
+    return {"/entry/shown/v": cube()[0], "/entry/another/v": cube(seed=1)}
+
+
+@quirk
 def the_default_leads_nowhere(folder: Path) -> Expected:
     with h5(folder, "a.nxs") as file:
         file.attrs["default"] = "gone"
