@@ -151,9 +151,10 @@ def _flush(part: Path, root: Path, target: Path) -> None:
 def take_back(backend: Backend, record: dict[str, Any]) -> None:
     """The bytes of an upload that is given up go, and the name that its file had got, if it has one."""
     part = backend.part(record["_id"])
-    target = backend.storage.upload_dir(record["dataset_uuid"]) / record["path"]
-    if _is_ours(part, target):
-        target.unlink()
+    if record["path"]:  # a partial upload has none
+        target = backend.storage.upload_dir(record["dataset_uuid"]) / record["path"]
+        if _is_ours(part, target):
+            target.unlink()
     part.unlink(missing_ok=True)
 
 
