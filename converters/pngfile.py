@@ -6,7 +6,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from scray.errors import BadInput, TruncatedInput
+from scray.errors import BadInput, TruncatedInput, Unsupported
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
@@ -15,6 +15,7 @@ _COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}
 CHUNK_BYTES = 12  # of every chunk beside its body: length, kind, checksum
 DEFLATE_RATIO = 1040  # deflate cannot do better than 1032
 MAX_TEXT = 1 << 20
+_CRITICAL = frozenset({b"IHDR", b"PLTE", b"IDAT", b"IEND"})
 _KEPT = frozenset({b"gAMA", b"cHRM", b"sRGB", b"sBIT", b"pHYs", b"tIME", b"bKGD"})
 
 
@@ -57,7 +58,7 @@ class PngFile:
 
 
 def parse_png(data: bytes, name: str) -> PngFile:
-    """Walk the chunks to the end; raises TruncatedInput or BadInput by name where one is cut, damaged or missing."""
+    """Walk the chunks to the end; raises TruncatedInput, BadInput or Unsupported by name."""
     found = PngFile()
     at, kind = len(SIGNATURE), b""
     while kind != b"IEND":
@@ -67,6 +68,8 @@ def parse_png(data: bytes, name: str) -> PngFile:
             found.palette = start, at
         if not found.width and kind != b"IHDR":
             raise BadInput(f"{name} is damaged: it does not begin with a PNG header.")
+        if kind[:1].isupper() and kind not in _CRITICAL:
+            raise Unsupported(f"{name} has a chunk {kind.decode('latin-1')!r}, which no PNG reader may pass over.")
         _note(found, kind, body, name)
     _check(found, name)
     return found

@@ -9,10 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from converters.fax import FAX, proven
@@ -23,11 +26,11 @@ from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
 
 Array = NDArray[Any]
 BLOCK_BYTES = 4 << 20  # what is read at once where more than the box has to be read
-HEADER_BYTES = 8  # of a TIFF file: no pixels can lie there
 _START_OF_IMAGE = b"\xff\xd8"
 _JPEG_XR = frozenset({22610, 34934})
 _NOISE = bytes((n * 89 + 41) % 256 for n in range(256))
 _PREDICTED = frozenset({5, 8, 32946, 34925, 50000})  # compressions whose Predictor tag is heeded by every reader
+_UNSIZED = frozenset({1, 32773, *_PREDICTED})  # compressions whose data do not say how many columns they hold
 _SONY_RAW = 28672
 OLD_JPEG = 6
 JPEG_CODES = frozenset({OLD_JPEG, 7, 34892, 33007})
@@ -39,16 +42,8 @@ class Pages:
     """Reads pages that share the layout of one keyframe; raises BadInput and its kinds by name."""
 
     def __init__(self, keyframe: Any, name: str) -> None:
-        if keyframe.dtype is None:
-            bits = keyframe.bitspersample
-            raise Unsupported(f"{name} has samples of {bits} bits in a format that cannot be read.")
-        if keyframe.bitspersample == 24 and np.dtype(keyframe.dtype).kind in "iu":
-            raise Unsupported(f"{name} has integers of 24 bits, whose byte order no standard settles.")
-        if keyframe.predictor != 1 and keyframe.compression not in _PREDICTED:
-            raise Unsupported(f"{name} has a predictor where its compression knows none: readers disagree about it.")
+        _check_readable(keyframe, name)
         _check_tags(keyframe, name)
-        if _SONY_RAW in keyframe.tags and keyframe.compression in JPEG_CODES:
-            raise Unsupported(f"{name} is a raw photo of Sony, whose samples lie in an order of their own.")
         self.keyframe = keyframe
         self.name = name
         self.shaped: tuple[int, ...] = tuple(int(n) for n in keyframe.shaped)
@@ -56,6 +51,7 @@ class Pages:
         self.raw = bool(keyframe.is_final) and self.dtype.itemsize * 8 == keyframe.bitspersample
         self.segment = _segment_shape(keyframe, name)
         self.counts = tuple(math.ceil(n / s) for n, s in zip(self.shaped, self.segment, strict=True))
+        self.header_bytes = 16 if keyframe.parent.is_bigtiff else 8  # no pixels can lie there
         self.sparse = keyframe.is_tiled and any(tag in keyframe.tags for tag in _GDAL_TAGS)
 
     @property
@@ -66,19 +62,31 @@ class Pages:
         """Raise unless every strip or tile of this page lies inside the file; reads nothing."""
         offsets, counts = page.dataoffsets, page.databytecounts
         if self.plain(page):
-            if offsets[0] < HEADER_BYTES or offsets[0] + self.page_bytes > size:
+            if offsets[0] < self.header_bytes or offsets[0] + self.page_bytes > size:
                 raise TruncatedInput(f"The pixels of {name} end before the page does: the file is cut short.")
             return
         needed = math.prod(self.counts)
         if len(offsets) != needed or len(counts) != needed:
             said = f"{len(offsets)} strips or tiles and the sizes of {len(counts)}"
             raise BadInput(f"{name} lists {said} where {needed} make up its pixels.")
-        if any(n and o < HEADER_BYTES for o, n in zip(offsets, counts, strict=True)):
+        if any(n and o < self.header_bytes for o, n in zip(offsets, counts, strict=True)):
             raise BadInput(f"{name} has strips or tiles that lie in the header of the file.")
         if any(o < 0 or n < 0 or o + n > size for o, n in zip(offsets, counts, strict=True)):
             raise TruncatedInput(f"{name} has strips or tiles beyond the end of the file: the file is cut short.")
         if not any(counts):
             raise BadInput(f"{name} holds no pixels: all its strips or tiles are empty.")
+
+    def check_apart(self, page: Any, name: str) -> None:
+        """Raise where strips or tiles lie partly over each other, or over the page's own tags; reads nothing."""
+        most = math.prod(self.segment) * self.dtype.itemsize if self.raw else sys.maxsize
+        found = {(o, o + min(n, most)) for o, n in zip(page.dataoffsets, page.databytecounts, strict=True) if n}
+        if self.plain(page):
+            found = {(page.dataoffsets[0], page.dataoffsets[0] + self.page_bytes)}
+        spans = sorted(found)  # the very same strip may serve twice
+        if any(stop > start for (_, stop), (start, _) in pairwise(spans)):
+            raise BadInput(f"{name} has strips or tiles that lie over each other: the file is damaged.")
+        if any(start <= page.offset < stop for start, stop in spans):
+            raise BadInput(f"{name} has strips or tiles that lie over its tags: the file is damaged.")
 
     def plain(self, page: Any) -> bool:
         """Whether this page's pixels lie uncompressed in one piece; that the keyframe's do says nothing of others."""
@@ -136,6 +144,8 @@ class Pages:
             raise kind(f"Strip or tile {index} of {self.name} cannot be decoded: {str(error)[:200]}") from error
         if tile.dtype != self.dtype:
             raise BadInput(f"Strip or tile {index} of {self.name} decodes to {tile.dtype}, not {self.dtype}.")
+        if self.keyframe.is_tiled and self.keyframe.compression in _UNSIZED and tile.shape[2] != self.segment[3]:
+            raise BadInput(f"Tile {index} of {self.name} is smaller than it has to be.")
         return tile[np.newaxis]
 
     def _pixels(self, page: Any, data: bytes, index: int) -> Array:
@@ -204,6 +214,33 @@ class Pages:
             out[y : y + rows] = block[:, columns[0] - left : columns[1] - left, samples[0] : samples[1]]
 
 
+def _check_readable(page: Any, name: str) -> None:
+    """Raise Unsupported for pixels that no reader decodes, or that readers disagree about."""
+    coding = page.compression
+    if page.dtype is None or isinstance(page.bitspersample, tuple):
+        raise Unsupported(f"{name} has samples of {page.bitspersample} bits in a format that cannot be read.")
+    if page.bitspersample == 24 and np.dtype(page.dtype).kind in "iu":
+        raise Unsupported(f"{name} has integers of 24 bits, whose byte order no standard settles.")
+    if not _decodable(coding):
+        said = f"{name} is compressed in a way that cannot be read ({getattr(coding, 'name', coding)})"
+        raise Unsupported(f"{said}: save it with deflate or uncompressed, and upload it again.")
+    if page.predictor != 1 and coding not in _PREDICTED:
+        raise Unsupported(f"{name} has a predictor where its compression knows none: readers disagree about it.")
+    if page.is_subsampled and (coding not in JPEG_CODES or page.planarconfig == 2):
+        said = f"{name} has YCbCr with fewer samples of colour than of brightness, and not as JPEG"
+        raise Unsupported(f"{said}: readers disagree about it. Save it as RGB and upload it again.")
+    if _SONY_RAW in page.tags and coding in JPEG_CODES:
+        raise Unsupported(f"{name} is a raw photo of Sony, whose samples lie in an order of their own.")
+
+
+def _decodable(coding: int) -> bool:
+    """Whether there is a decoder; the library's table knows only by being asked."""
+    try:
+        return coding == 1 or bool(tifffile.TIFF.DECOMPRESSORS[coding])
+    except KeyError:
+        return False
+
+
 def _check_tags(page: Any, name: str) -> None:
     """Raise where tags contradict each other or have values that no standard knows: readers would guess."""
     said = {code: tag.value for code, tag in page.tags.items() if code in (258, 284)}
@@ -216,6 +253,12 @@ def _check_tags(page: Any, name: str) -> None:
         raise BadInput(f"{name} says that its differences are of floats and its samples are not.")
     if said.get(284, 1) not in (1, 2):
         raise BadInput(f"{name} has a planar configuration that does not exist.")
+    if page.fillorder not in (1, 2):
+        raise BadInput(f"{name} has an order of bits that does not exist.")
+    if page.samplesperpixel < 1 or (277 in page.tags and not page.tags[277].value):
+        raise BadInput(f"{name} says that its pixels have no samples.")
+    if 273 in page.tags and 324 in page.tags:
+        raise BadInput(f"{name} says where its strips are and where its tiles are: readers would guess.")
     told = len(said[258]) if isinstance(said.get(258), tuple) else 1
     if told > 1 and (page.samplesperpixel == 1 or told < page.samplesperpixel):  # some writers tell one too many
         raise BadInput(f"{name} has {page.samplesperpixel} samples a pixel and says the bits of {told}.")

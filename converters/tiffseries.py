@@ -114,8 +114,11 @@ class TiffStack:
         if self.keyframe.is_subifd:
             read_directory(self.keyframe.parent.filehandle.path, self.keyframe.offset, self.name)
         if self.offset is not None:
-            if self.offset + self.planes * self.pages.page_bytes > (self.root / self.name).stat().st_size:
+            end = self.offset + self.planes * self.pages.page_bytes
+            if end > (self.root / self.name).stat().st_size:
                 raise BadInput(f"{self.name} is cut short: its pixels end before its pages do.")
+            if self.offset < self.pages.header_bytes or self.offset <= self.keyframe.offset < end:
+                raise BadInput(f"The pixels of {self.name} lie over its header or its tags: the file is damaged.")
             if len(self.series) == 1 or self.series.is_truncated:
                 return
         if len(self.series) != self.planes:
@@ -149,7 +152,9 @@ class TiffStack:
                 raise MixedInput(f"Page {number + 1} of {self.name} has another size or type than the first page.")
         elif page.is_subifd:
             read_directory(path, page.offset, f"{self.name}, page {number + 1}")
-        self.pages.check(page, os.fstat(self._descriptor(path)).st_size, f"page {number + 1} of {self.name}")
+        name = f"page {number + 1} of {self.name}"
+        self.pages.check(page, os.fstat(self._descriptor(path)).st_size, name)
+        self.pages.check_apart(page, name)
 
     @property
     def looks(self) -> frozenset[Key]:

@@ -146,6 +146,7 @@ END = chunk(b"IEND", b"")
         (head() + DATA, TruncatedInput, "has no end"),
         (head() + DATA[:-6] + END[:2], TruncatedInput, "within its chunk"),
         (head() + DATA[:-1] + b"\0" + END, BadInput, "checksum"),
+        (head() + chunk(b"ABCD", b"x") + DATA + END, Unsupported, "a chunk 'ABCD'"),
     ],
 )
 def test_a_png_of_wrong_structure_is_refused(chunks: bytes, error: type[ScrayError], words: str) -> None:

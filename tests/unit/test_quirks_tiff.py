@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import tifffile
 
 from converters import registry
 from converters.volume import Array
-from scray.errors import ScrayError
+from scray.errors import ScrayError, Unsupported
 from tests.formats import pattern
 from tests.quirks import same
 from tests.tiffs import REVERSED, Page, grey, tiff
@@ -87,6 +88,22 @@ case("tiles without width", tiff(Page(_TILED | {322: ("I", 0)}, tiles())), "bad-
 case("a tile of a terabyte", tiff(Page(_TILED | {322: ("I", 1 << 30), 323: ("I", 1 << 30)}, tiles()[:1])), "bad-input")
 case("pages in a circle", tiff(_FIRST)[:-4] + tiff(_FIRST)[4:8], "bad-input")
 
+_ONE = grey(WIDTH, HEIGHT)
+_AT_TAGS = 8 + len(ARRAY.tobytes())
+case("one strip in the header", tiff(Page(_ONE | {273: ("I", 4)}, [ARRAY.tobytes()])), "bad-input")
+case("one strip in a long header", tiff(Page(_ONE | {273: ("Q", 8)}, [ARRAY.tobytes()]), big=True), "bad-input")
+for _start in (_AT_TAGS, _AT_TAGS - 50):
+    _behind = tiff(Page(_ONE | {273: ("I", _start)}, [ARRAY.tobytes()])) + bytes(1200)
+    case(f"pixels that are tags at {_start}", _behind, "bad-input")
+case("strips over each other", tiff(Page(PLAIN | {273: ("I", [8, 108, 208, 308, 408])}, strips())), "bad-input")
+_OVER = [_AT_TAGS - 280 * n for n in range(5)]
+case("strips over tags", tiff(Page(PLAIN | {273: ("I", _OVER)}, strips())) + bytes(280), "bad-input")
+case("a strip that serves twice", tiff(Page(PLAIN | {273: ("I", [288, 8, 288, 8, 1128])}, strips())),
+     ARRAY[np.r_[7:14, 0:7, 7:14, 0:7, 28:30]])  # fmt: skip
+_EDGE = grey(8, 8) | {322: ("I", 16), 323: ("I", 16), 278: ("I", None)}
+case("a tile without its margin", tiff(Page(_EDGE, [bytes(range(64))])), "bad-input")
+case("strips and tiles", tiff(Page(_TILED | {273: ("I", 8), 279: ("I", 1200)}, tiles())), "bad-input")
+
 # --- compression ---------------------------------------------------------------------------------
 
 _PACKED: dict[str, tuple[int, Callable[[bytes], Any]]] = {
@@ -142,12 +159,16 @@ case("float differences of integers", tiff(Page(_DEFLATE | {317: ("H", 3)}, stri
 
 case("signed", tiff(Page(PLAIN | {339: ("H", 2)}, strips())), ARRAY.view("i1"))
 case("floats of 8 bits", tiff(Page(PLAIN | {339: ("H", 3)}, strips())), "unsupported")
+case("an order of bits nobody knows", tiff(Page(PLAIN | {266: ("H", 3)}, strips())), "bad-input")
+case("no samples", tiff(Page(PLAIN | {277: ("H", 0)}, strips())), "bad-input")
 case("no bits", tiff(Page(PLAIN | {258: ("H", 0)}, strips())), "unsupported")
 case("integers of 24 bits", tiff(Page(grey(WIDTH, HEIGHT, bits=24), [bytes(WIDTH * HEIGHT * 3)])), "unsupported")
 _RGB = grey(WIDTH, HEIGHT, t277=3, t262=2)
 case(
     "samples of different bits", tiff(Page(_RGB | {258: ("H", [8, 16, 8])}, [bytes(WIDTH * HEIGHT * 4)])), "unsupported"
 )
+_NARROW = _RGB | {258: ("H", [5, 6, 5])}
+case("samples of five and six bits", tiff(Page(_NARROW, [bytes(WIDTH * HEIGHT * 2)])), "unsupported")
 case("samples of different kinds", tiff(Page(_RGB | {339: ("H", [1, 2, 1])}, [bytes(WIDTH * HEIGHT * 3)])), "bad-input")
 _YCBCR = grey(WIDTH, HEIGHT, t277=3, t262=6)
 case("colour at half the pace", tiff(Page(_YCBCR, [bytes(WIDTH * HEIGHT * 3 // 2)])), "unsupported")
@@ -239,6 +260,15 @@ def test_an_oddity_is_exact_or_refused(tmp_path: Path, sensor: str, data: bytes,
     else:
         assert got.dtype == expected.dtype
         same(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"), [(_YCBCR, "Save it as RGB"), (PLAIN | {259: ("H", 34676)}, "(SGILOG): save it with deflate")]
+)
+def test_what_no_reader_decodes_is_refused_before_it_is_planned(tmp_path: Path, tags: Any, words: str) -> None:
+    (tmp_path / "a.tif").write_bytes(tiff(Page(tags, strips())))
+    with pytest.raises(Unsupported, match=re.escape(words)):
+        registry.probe("TIFF", tmp_path, ("a.tif",), {})
 
 
 @pytest.mark.parametrize("cut", range(1, 12))
