@@ -44,7 +44,8 @@ class Chunks:
     def __init__(self, item: Any, name: str) -> None:
         self.item, self.name = item, name
         properties = item.id.get_create_plist()
-        self.filters = [properties.get_filter(i) for i in range(properties.get_nfilters())] if item.chunks else []
+        written = item.chunks and item.id.get_storage_size()  # of chunks of nothing h5py asks for any number of bytes
+        self.filters = [properties.get_filter(i) for i in range(properties.get_nfilters())] if written else []
         self.bytes = item.dtype.itemsize
         for length in item.chunks or ():
             self.bytes *= length

@@ -6,7 +6,12 @@ has the name of a dimension without being its coordinate lies under another one,
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import h5py
 
 from converters.h5links import H5Store
 from converters.h5walk import NO_VALUES, Node, Tree, attributes
@@ -34,6 +39,36 @@ def with_unlisted(tree: Tree, listed: list[Variable]) -> list[Variable]:
     found = [_variable(node) for node in tree.datasets if as_listed(node.path) not in known]
     paths = {variable.path for variable in found}
     return [variable for variable in listed if variable.path not in paths] + found
+
+
+def by_scales(store: H5Store, name: str, dataset: Any, listed: list[Variable]) -> list[Variable]:
+    """The variables with the dimensions that HDF5 tells, where groups have some of one name: of these the Python
+    library takes the nearest, and with it a wrong shape.
+    """
+    lengths = dict(_lengths(dataset))
+    names = Counter(path.rpartition("/")[2] for path in lengths)
+    return [
+        _by_scales(store, name, variable, lengths)
+        if any(names[dim.rpartition("/")[2]] > 1 for dim in variable.dims)
+        else variable
+        for variable in listed
+    ]
+
+
+def _lengths(group: Any, path: str = "") -> Iterator[tuple[str, int]]:
+    """All dimensions by full name."""
+    yield from ((path + name, len(dimension)) for name, dimension in group.dimensions.items())
+    for name, child in group.groups.items():
+        yield from _lengths(child, f"{path}{name}/")
+
+
+def _by_scales(store: H5Store, name: str, variable: Variable, lengths: Mapping[str, int]) -> Variable:
+    node = stored(store, name, variable.path)
+    if node is None or not isinstance(node.found.item, h5py.Dataset) or len(node.shape) != len(variable.dims):
+        return variable
+    told = [_dimension(node.found.item, axis) for axis in range(len(node.shape))]
+    dims = tuple(path if path in lengths else dim for path, dim in zip(told, variable.dims, strict=True))
+    return replace(variable, dims=dims, shape=tuple(lengths[dim] for dim in dims))
 
 
 def unreadable(tree: Tree, listed: list[Variable]) -> list[str]:

@@ -31,7 +31,7 @@ from converters.h5walk import Node, Tree, attribute, walk, walking
 from converters.hdf5 import part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
-from converters.ncunlisted import as_listed, stored, unreadable, with_unlisted
+from converters.ncunlisted import as_listed, by_scales, stored, unreadable, with_unlisted
 from converters.ncvars import (
     Variable,
     attributes,
@@ -44,7 +44,16 @@ from converters.ncvars import (
 from converters.samples import left_out, parts, take, type_name
 from converters.sniff import kind_of
 from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, overlap, roles_for
-from scray.errors import BadInput, BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert
+from scray.errors import (
+    BadInput,
+    BadParameter,
+    EmptyInput,
+    HostileInput,
+    MissingSource,
+    MixedInput,
+    NothingToConvert,
+    Unsupported,
+)
 
 FORMAT = "netcdf"
 CACHE_BYTES = 1 << 20
@@ -139,7 +148,7 @@ def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
     with reading(name, "NetCDF"), _opened(root, name) as (dataset, store, tree):
         every = list(variables(dataset))
         if tree:
-            every = with_unlisted(tree, every)
+            every = with_unlisted(tree, by_scales(store, name, dataset, every))
         chosen = _named(name, every, wanted) if wanted else data_variables(every)
         if not chosen:
             known = _listing(every) if every or not tree else ", ".join(unreadable(tree, every)[:MAX_TOLD])
@@ -206,6 +215,8 @@ def _volumes(
     check_size(what, math.prod(variable.shape), variable.dtype.itemsize)
     outer = variable.shape or (1,)
     node = _as_hdf5(store, name, variable) if store else None
+    if not node and tuple(variable.item.shape) != variable.shape:
+        raise Unsupported(f"{what} has dimensions that share their names with others of its groups. Rename them.")
     rows = (1,) * (len(outer) - 1) + outer[-1:]
     chunks, compressed = storage_of(store, node.found) if store and node else (rows, False)
     dtype, path = (node.found.item.dtype, node.path) if node else (variable.dtype, f"/{variable.path}")

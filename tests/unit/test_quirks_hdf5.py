@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from converters import registry
+from converters.h5chunks import Chunks
 from converters.h5links import H5Store
 from converters.prepare import find_files
 from converters.volume import Array
@@ -892,6 +893,15 @@ def test_a_chunk_of_too_few_samples_shows_no_memory(name: str, samples: int, tmp
         elif samples < 100 or name in ("gzip", "shuffled", "lzf"):
             with pytest.raises(BadInput, match=r"the chunk at \(2, 0\)"):
                 reader.read(0, ((3, 4), (0, 100)))
+
+
+def test_nothing_is_asked_of_chunks_where_none_was_written(tmp_path: Path) -> None:
+    """HDF5 gives no size, h5py reserves whatever stood there: often more than a sealed child may have."""
+    with h5(tmp_path) as file:
+        chunks = Chunks(file.create_dataset("data", CUBE, "i4", chunks=(2, 3, 7), compression=1), "data")
+        assert not chunks.filters
+        chunks.check(((0, 5), (0, 6), (0, 7)))
+        assert not chunks.seen
 
 
 @pytest.mark.parametrize("quirk", quirk, ids=str)

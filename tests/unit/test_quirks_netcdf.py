@@ -362,6 +362,20 @@ def groups_with_dimensions_of_their_own(folder: Path) -> Expected:
 
 
 @quirk
+def dimensions_of_one_name_in_groups(folder: Path) -> Expected:
+    """A variable need not have the nearest, which the Python library takes."""
+    with nc(folder, y=4, x=5) as file:
+        put(file, "w", ("y", "x"), plane(seed=1))
+        for name, length in (("shorter", 3), ("longer", 7)):
+            inner = file.createGroup(name)
+            inner.createDimension("x", length)
+            inner.createVariable("v", "f4", (file.dimensions["y"], file.dimensions["x"]))
+    with h5py.File(folder / "a.nc", "a") as file:
+        file["shorter/v"][...], file["longer/v"][...] = plane(), plane(seed=2)
+    return {"w": plane(seed=1), "shorter/v": plane(), "longer/v": plane(seed=2)}
+
+
+@quirk
 def variables_of_one_name_in_groups(folder: Path) -> Expected:
     one, two = plane("f8"), plane("f8", 1)
     with nc(folder, y=4, x=5) as file:
