@@ -15,6 +15,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from tests.api_server import Api, serving
+
 SERVER = Path(__file__).parents[2] / ".venv-db" / "bin" / "secantusd-py"
 HOW = "there is no database: run `make .venv-db`, or set MONGO_URL"
 os.environ["RAY_AUTH_MODE"] = "token"  # whichever test module imports Ray first: it looks at this but once
@@ -79,3 +81,18 @@ def database(mongo: MongoClient[dict[str, Any]]) -> Iterator[Database[dict[str, 
     name = f"test_{secrets.token_hex(6)}"
     yield mongo[name]
     mongo.drop_database(name)
+
+
+@pytest.fixture(scope="module")
+def api(
+    request: pytest.FixtureRequest,
+    mongo_url: str,
+    mongo: MongoClient[dict[str, Any]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Api]:
+    """A server for the tests of a module, with the settings that the module names in API_SETTINGS."""
+    settings: dict[str, str] = getattr(request.module, "API_SETTINGS", {})
+    database = mongo[f"test_{secrets.token_hex(6)}"]
+    with serving(mongo_url, database, tmp_path_factory.mktemp("api") / "data", **settings) as server:
+        yield server
+    mongo.drop_database(database.name)

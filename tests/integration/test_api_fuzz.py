@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from uuid import uuid4
 
 import httpx
 import pytest
-from pymongo import MongoClient
 
-from tests.api_server import EMAIL, FORM, Api, serving
+from tests.api_server import EMAIL, FORM, Api
 
 ROUNDS = int(os.environ.get("FUZZ_ROUNDS") or 25)  # requests a route and method
 PATHS = ("../x", "../../etc/passwd", "/etc/passwd", "a/../../x", "..", ".", "a\0b", "..\\x", "%2e%2e%2fx", "//x")
@@ -40,14 +37,6 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
 STAYING = frozenset({"upload", "converted", "sync", "auth", "tmp"})
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api") / "data") as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 def operations(api: Api) -> list[tuple[str, str, dict[str, Any]]]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from pymongo import MongoClient
@@ -19,20 +17,12 @@ from tests.integration.conftest import DatabaseServer
 
 TOKEN = "a-long-and-secret-token"
 SITE = "https://portal.example.org"
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    settings = {
-        "SCRAY_API_TOKEN": TOKEN,
-        "SCRAY_CORS_ORIGINS": SITE,
-        "SCRAY_ALLOWED_HOSTS": "scray.example.org",
-        "DEPLOY_SERVER": "https://data.example.org/",
-    }
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), **settings) as server:
-        yield server
-    mongo.drop_database(database.name)
+API_SETTINGS = {
+    "SCRAY_API_TOKEN": TOKEN,
+    "SCRAY_CORS_ORIGINS": SITE,
+    "SCRAY_ALLOWED_HOSTS": "scray.example.org",
+    "DEPLOY_SERVER": "https://data.example.org/",
+}
 
 
 def ask(api: Api, path: str = "/", **headers: str) -> int:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from pymongo import MongoClient
 
 from scray.dataset import Progress
 from scray.errors import BadInput
 from scray.queue import Queue
 from scray.sensors import SENSORS
 from scray.status import Status
-from tests.api_server import EMAIL, Api, serving
+from tests.api_server import EMAIL, Api
 
 JOB_KEYS = {
     "job_id", "status", "progress_percentage", "bytes_uploaded", "bytes_total", "message", "error",
     "created_at", "updated_at", "speed_mbps", "eta_seconds", "current_file",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), SCRAY_SETTLE_SECONDS="0") as server:
-        yield server
-    mongo.drop_database(database.name)
+API_SETTINGS = {"SCRAY_SETTLE_SECONDS": "0"}
 
 
 @pytest.fixture

@@ -13,23 +13,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from pymongo import MongoClient
 
 from scray.spans import CHUNK_BYTES, root_digest
-from tests.api_server import EMAIL, FORM, Api, serving, until
+from tests.api_server import EMAIL, FORM, Api, until
 
 LIMIT = 400 << 20
 BOUNDARY = "b0undary"
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    folder = tmp_path_factory.mktemp("api")
-    limits = {"SCRAY_MAX_BYTES": str(LIMIT), "SCRAY_SETTLE_SECONDS": "30"}
-    with serving(mongo_url, database, folder, **limits) as server:
-        yield server
-    mongo.drop_database(database.name)
+API_SETTINGS = {"SCRAY_MAX_BYTES": str(LIMIT), "SCRAY_SETTLE_SECONDS": "30"}
 
 
 def part(name: str, value: bytes, filename: str | None = None) -> bytes:

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from pymongo import MongoClient
 
 from cluster import doctor, observe
 from scray.catalog import Catalog
@@ -19,17 +14,9 @@ from scray.log import Action
 from scray.metrics import METRICS
 from scray.queue import Claim, Queue
 from scray.runlog import RunLog
-from tests.api_server import Api, serving
+from tests.api_server import Api
 
 RUNS = ("20260102T030405Z-00112233", "20260102T030406Z-00112233")
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 def samples(api: Api) -> dict[tuple[str, tuple[str, ...]], float]:

@@ -21,14 +21,6 @@ CONTENT = os.urandom(SIZE)
 HINT_BYTES = 1 << 24
 
 
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
-        yield server
-    mongo.drop_database(database.name)
-
-
 def here(api: Api, upload_id: str, index: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = api.http.get(f"/api/upload/large/chunk/{upload_id}/{index}").json()
     return found

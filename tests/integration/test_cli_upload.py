@@ -7,26 +7,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import pytest
-from pymongo import MongoClient
-
-from tests.api_server import Api, serving, until
+from tests.api_server import Api, until
 from tests.proxy import Proxy
 
 SIZE = 130_000_000  # more than goes as one form
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 def scray(tmp_path: Path, url: str, *words: str | Path) -> subprocess.Popen[str]:

@@ -32,15 +32,7 @@ from scray.queue import Queue
 from tests.api_server import EMAIL, Api, serving, until
 
 TOKEN = "t0ken"
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    settings = {"SCRAY_SETTLE_SECONDS": "0", "SCRAY_API_TOKEN": TOKEN}
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), **settings) as server:
-        yield server
-    mongo.drop_database(database.name)
+API_SETTINGS = {"SCRAY_SETTLE_SECONDS": "0", "SCRAY_API_TOKEN": TOKEN}
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from scray.client import AsyncScrayClient, Manner, Progress, ScientistCloudUploadClient, ScrayClient
@@ -40,14 +39,6 @@ with ScrayClient(url, manner=manner, state_folder=Path(state)) as client:
     upload = client.upload(Path(path), **json.loads(fields))
 print(upload.dataset_uuid)
 """
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 @pytest.fixture

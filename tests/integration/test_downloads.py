@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,6 @@ from tests.trees import tree_digests
 
 LARGE = "00112233/0000.bin"
 LARGE_BYTES = 105_000_000  # two chunks
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api")) as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 @pytest.fixture(autouse=True)

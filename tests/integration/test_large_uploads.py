@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,12 +13,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from tests.api_server import FORM, Api, is_locked, serving, until
 
 Mongo = Database[dict[str, Any]]
+API_SETTINGS = {"SCRAY_MAX_BYTES": "1TiB", "SCRAY_WHOLE_HASH_MAX": "1GiB"}
 CHUNK = 200_000
 CONTENT = bytes(range(256)) * 3_000  # 768,000 bytes: 3 whole chunks and one shorter
 
@@ -76,15 +75,6 @@ def part_of(api: Api, upload_id: str) -> Path:
 
 def names(api: Api) -> list[str]:
     return sorted(str(path) for path in (api.data / "upload").rglob("*"))
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    limits = {"SCRAY_MAX_BYTES": "1TiB", "SCRAY_WHOLE_HASH_MAX": "1GiB"}
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), **limits) as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 def test_chunks_in_any_order_become_the_file(api: Api) -> None:

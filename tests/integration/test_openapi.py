@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pytest
-from pymongo import MongoClient
 
-from tests.api_server import FORM, Api, serving
+from tests.api_server import FORM, Api
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / ".venv-tools" / "bin" / "schemathesis"
@@ -34,14 +30,6 @@ TUS = {
 }
 
 pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="there is no schemathesis: run `make .venv-tools`")
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api") / "data") as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 def configuration(api: Api) -> str:

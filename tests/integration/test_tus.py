@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from pymongo import MongoClient
 from pymongo.database import Database
 
 from tests.api_server import FORM, Api, is_locked, serving, until
@@ -25,6 +23,7 @@ from tests.api_server import FORM, Api, is_locked, serving, until
 Mongo = Database[dict[str, Any]]
 CONTENT = os.urandom(8_000_000)
 PLACE = "/api/upload/tus"
+API_SETTINGS = {"SCRAY_LEASE_SECONDS": "2"}
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = {**TUS, "Content-Type": "application/offset+octet-stream"}
 
@@ -82,14 +81,6 @@ def stored(api: Api, url: str) -> bytes:
 
 def part_of(api: Api, url: str) -> Path:
     return api.data / "upload" / ".incoming" / f"{url.rpartition('/')[2]}.part"
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), SCRAY_LEASE_SECONDS="2") as server:
-        yield server
-    mongo.drop_database(database.name)
 
 
 def test_a_real_client_sends_a_file_and_resumes_it(api: Api, tmp_path: Path) -> None:

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
-from pymongo import MongoClient
 
-from tests.api_server import FORM, Api, serving
+from tests.api_server import FORM, Api
 
 CONTENT = b"pixels" * 1000
-
-
-@pytest.fixture(scope="module")
-def api(mongo_url: str, mongo: MongoClient[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    database = mongo[f"test_{uuid4().hex[:12]}"]
-    limits = {"SCRAY_QUOTA_BYTES": "100kB", "SCRAY_QUOTA_UPLOADS": "3"}
-    with serving(mongo_url, database, tmp_path_factory.mktemp("api"), **limits) as server:
-        yield server
-    mongo.drop_database(database.name)
+API_SETTINGS = {"SCRAY_QUOTA_BYTES": "100kB", "SCRAY_QUOTA_UPLOADS": "3"}
 
 
 def somebody() -> str:
