@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,7 +35,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     """Links from the input to the names of the result; `dataset` names the header where there are several.
 
     First a `visus.midx` or `visus.idx`, the one nearest to the top; else the first header whose block files are
-    there. With `repack`, the header's fields as volumes instead. Raises WrongSensor without a header, MissingSource
+    there; but where a midx composes that one, the midx. With `repack`, the header's fields as volumes instead. Raises WrongSensor without a header, MissingSource
     without its data, UnsafePath for paths that lead out.
     """
     headers = [name for name in files if PurePosixPath(name).suffix.lower() in (".idx", ".midx")]
@@ -66,17 +67,26 @@ def _chosen(root: Path, files: tuple[str, ...], headers: list[str], wanted: Any)
     for stem in ("visus.midx", TOP):
         for name in ranked:
             if PurePosixPath(name).name == stem:
-                return name
+                return _composing(root, files, ranked, name)
     failures: list[Exception] = []
     for name in ranked:
         try:
             if is_midx(root / name) or _data(read_header(root, name), set(files), name):
-                return name
+                return _composing(root, files, ranked, name)
         except BadInput as error:
             failures.append(error)
     if failures and len(failures) == len(ranked):
         raise failures[0]
     raise MissingSource(f"The block files of {ranked[0]} are not part of the dataset.")
+
+
+def _composing(root: Path, files: tuple[str, ...], headers: list[str], name: str) -> str:
+    """The first midx that composes this dataset with others and can be shown; without one the dataset itself."""
+    for other in headers:
+        with suppress(BadInput, Unsupported):
+            if is_midx(root / other) and name in datasets_of(root, other, set(files), _prefix(other) + TOP):
+                return other
+    return name
 
 
 def read_header(root: Path, name: str, called: str = "") -> Header:
@@ -214,8 +224,8 @@ def _notes(headers: list[str], name: str) -> tuple[str, ...]:
 
 def _midx(root: Path, files: tuple[str, ...], name: str) -> Source:
     """Several datasets described by one file: every dataset it names has to be in the upload, and be sound."""
-    datasets = datasets_of(root, name, set(files))
     prefix = _prefix(name)
+    datasets = datasets_of(root, name, set(files), prefix + TOP)
     places = {file: put_aside(file.removeprefix(prefix)) for file in files if file.removeprefix(prefix) != TOP}
     if len(set(places.values())) != len(places):
         raise BadInput(f"Files beside {name} and below it would have the same place in the result.")

@@ -9,11 +9,19 @@ import html
 import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
+from xml.parsers import expat
 
-from scray.errors import BadInput, HostileInput, MissingSource, TooLarge, UnsafePath
+from scray.errors import BadInput, HostileInput, MissingSource, TooLarge, UnsafePath, Unsupported
 
 MAX_BYTES = 4 << 20
+BESIDE = ("./", "$(CurrentFileDirectory)/", "file://$(CurrentFileDirectory)/")  # what viewers take for beside the midx
 _URL = re.compile(r"""\burl\s*=\s*(?:"([^"]*)"|'([^']*)')""")
+_UNFINISHED = (  # other liberties are those of its scripts
+    expat.errors.XML_ERROR_NO_ELEMENTS,
+    expat.errors.XML_ERROR_TAG_MISMATCH,
+    expat.errors.XML_ERROR_UNCLOSED_TOKEN,
+    expat.errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
+)
 _NO_ELEMENT = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>", re.DOTALL)  # whichever begins first
 
 
@@ -23,10 +31,11 @@ def is_midx(path: Path) -> bool:
         return file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"<"
 
 
-def datasets_of(root: Path, name: str, files: Collection[str]) -> tuple[str, ...]:
+def datasets_of(root: Path, name: str, files: Collection[str], taken: str = "") -> tuple[str, ...]:
     """The IDX headers that a midx names, also through another midx, relative to `root`, each once, in its order.
 
-    Raises UnsafePath for what lies outside of the folder of the midx, MissingSource for what is not in `files`.
+    Raises UnsafePath for what lies outside of the folder of the midx, MissingSource for what is not in `files`,
+    Unsupported for what viewers look for elsewhere, and for `taken`, whose place the midx has in the result.
     """
     seen = {name}
     found: list[str] = []
@@ -36,6 +45,11 @@ def datasets_of(root: Path, name: str, files: Collection[str]) -> tuple[str, ...
         for child in (_child(midx, url) for url in urls(root, midx)):
             if child not in files:
                 raise MissingSource(f"{midx} names {child}, which is not part of the dataset.")
+            if child == taken:
+                raise Unsupported(
+                    f"{midx} names {child}, whose name {name} needs in the result: give that dataset another name, or "
+                    "say with `dataset` which one of them is meant."
+                )
             if child not in seen:
                 seen.add(child)
                 (waiting if is_midx(root / child) else found).append(child)
@@ -52,6 +66,11 @@ def urls(root: Path, name: str) -> list[str]:
     text = _NO_ELEMENT.sub("", path.read_text("utf-8", errors="replace"))
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise HostileInput(f"{name} declares XML entities, which may stand for anything.")
+    try:
+        expat.ParserCreate().Parse(path.read_bytes(), True)
+    except expat.ExpatError as error:
+        if expat.ErrorString(error.code) in _UNFINISHED:
+            raise BadInput(f"{name} is cut short, or its elements do not match: {error}.") from error
     return [html.unescape(one or other) for one, other in _URL.findall(text)]
 
 
@@ -61,4 +80,6 @@ def _child(name: str, url: str) -> str:
     strange = "://" in url.removeprefix("file://") or "$(" in str(path) or "\\" in url or not url.isprintable()
     if strange or path.is_absolute() or ".." in path.parts or not path.parts:
         raise UnsafePath(f"{name} names {url[:80]!r}, which is outside the dataset's own folder.")
+    if not url.startswith(BESIDE):
+        raise Unsupported(f"{name}: viewers look for {url[:80]!r} where they were started; write './' before it.")
     return (PurePosixPath(name).parent / path).as_posix()

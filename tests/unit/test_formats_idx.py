@@ -307,8 +307,8 @@ def test_a_midx_below_other_folders_and_in_another_midx_leads_to_its_datasets(tm
     top = tmp_path / "in" / "flight"
     made(top / "A" / "visus.idx")
     made(top / "B" / "b.idx")
-    midx(top / "visus.midx", "./A/visus.idx", "more/inner.midx")
-    midx(top / "more" / "inner.midx", "b.idx")
+    midx(top / "visus.midx", "./A/visus.idx", "./more/inner.midx")
+    midx(top / "more" / "inner.midx", "./b.idx")
     shutil.move(top / "B" / "b.idx", top / "more" / "b.idx")
     shutil.move(next(p for p in (top / "B").iterdir() if p.is_dir()), top / "more")
     metadata = run(tmp_path / "in", tmp_path / "out")
@@ -322,7 +322,7 @@ def test_a_midx_below_other_folders_and_in_another_midx_leads_to_its_datasets(tm
 
 def test_a_midx_called_visus_idx_is_told_by_its_content(tmp_path: Path) -> None:
     made(tmp_path / "in" / "A" / "visus.idx")
-    midx(tmp_path / "in" / "visus.idx", "A/visus.idx")
+    midx(tmp_path / "in" / "visus.idx", "./A/visus.idx")
     run(tmp_path / "in", tmp_path / "out")
     text = (tmp_path / "out" / "visus.idx").read_text()
     (tmp_path / "out" / "visus.idx").write_text(text.replace("A/visus.idx", "../visus.idx"))
@@ -338,15 +338,39 @@ def test_a_midx_called_visus_idx_is_told_by_its_content(tmp_path: Path) -> None:
         ("file:///etc/passwd", UnsafePath),
         ("http://example.org/a.idx", UnsafePath),
         ("$(HOME)/a.idx", UnsafePath),
-        ("none.idx", MissingSource),
-        ("visus.midx", BadInput),
-        ("A.idx'/><![CDATA[<!--]]><dataset url='/etc/passwd'/><![CDATA[-->]]><b c='", UnsafePath),
+        ("./none.idx", MissingSource),
+        ("./visus.midx", BadInput),
+        ("./x/../visus.idx", UnsafePath),
+        ("A.idx", Unsupported),
+        ("./A.idx'/><![CDATA[<!--]]><dataset url='/etc/passwd'/><![CDATA[-->]]><b c='", UnsafePath),
     ],
 )
 def test_a_midx_that_leads_out_or_nowhere_is_refused(tmp_path: Path, url: str, error: type[ScrayError]) -> None:
     midx(tmp_path / "in" / "visus.midx", url.replace("'", '"'))
     (tmp_path / "in" / "A.idx").write_text("(version)\n")
     with pytest.raises(error, match=r"visus\.midx"):
+        registry.probe("IDX", *find_files([tmp_path / "in"]), {})
+
+
+@pytest.mark.parametrize(("header", "shown"), [("A/visus.idx", "all.midx"), ("visus.idx", "visus.idx")])
+def test_a_midx_goes_before_what_it_composes_where_the_result_can_show_it(
+    tmp_path: Path, header: str, shown: str
+) -> None:
+    made(tmp_path / "in" / header)
+    midx(tmp_path / "in" / "all.midx", f"./{header}")
+    metadata = run(tmp_path / "in", tmp_path / "out")
+    assert metadata["source"]["header"] == shown
+    if header == "visus.idx":
+        with pytest.raises(Unsupported, match=r"all\.midx names visus\.idx"):
+            registry.probe("IDX", *find_files([tmp_path / "in"]), {"dataset": "all.midx"})
+
+
+def test_a_midx_that_is_cut_short_is_refused(tmp_path: Path) -> None:
+    made(tmp_path / "in" / "A" / "visus.idx")
+    midx(tmp_path / "in" / "visus.midx", "./A/visus.idx")
+    path = tmp_path / "in" / "visus.midx"
+    path.write_text(path.read_text().rstrip()[:-3])
+    with pytest.raises(BadInput, match=r"visus\.midx is cut short"):
         registry.probe("IDX", *find_files([tmp_path / "in"]), {})
 
 
