@@ -35,8 +35,8 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     """Links from the input to the names of the result; `dataset` names the header where there are several.
 
     First a `visus.midx` or `visus.idx`, the one nearest to the top; else the first header whose block files are
-    there; but where a midx composes that one, the midx. With `repack`, the header's fields as volumes instead. Raises WrongSensor without a header, MissingSource
-    without its data, UnsafePath for paths that lead out.
+    there; but where a midx composes that one, the midx. With `repack`, the header's fields as volumes instead.
+    Raises WrongSensor without a header, MissingSource without its data, UnsafePath for paths that lead out.
     """
     headers = [name for name in files if PurePosixPath(name).suffix.lower() in (".idx", ".midx")]
     headers = headers or [name for name in files if kind_of(root / name) in ("idx", "midx")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Collection
+from os.path import normpath
 from pathlib import Path, PurePosixPath
 from xml.parsers import expat
 
@@ -78,8 +79,13 @@ def _child(name: str, url: str) -> str:
     """The file a midx names, relative to the root; raises UnsafePath for anything that is not a file beside it."""
     path = PurePosixPath(url.removeprefix("file://").removeprefix("$(CurrentFileDirectory)/"))
     strange = "://" in url.removeprefix("file://") or "$(" in str(path) or "\\" in url or not url.isprintable()
-    if strange or path.is_absolute() or ".." in path.parts or not path.parts:
+    child = PurePosixPath(normpath(PurePosixPath(name).parent / path))
+    if strange or path.is_absolute() or child.parts[:1] == ("..",) or not path.parts:
         raise UnsafePath(f"{name} names {url[:80]!r}, which is outside the dataset's own folder.")
     if not url.startswith(BESIDE):
         raise Unsupported(f"{name}: viewers look for {url[:80]!r} where they were started; write './' before it.")
-    return (PurePosixPath(name).parent / path).as_posix()
+    if ".." in path.parts:
+        raise Unsupported(
+            f"{name} names {url[:80]!r}: put the midx above all that it names, and name that without '..'."
+        )
+    return child.as_posix()
