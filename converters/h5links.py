@@ -318,7 +318,9 @@ def _check_filters(found: Found) -> None:
 
 
 def _check_written(found: Found) -> None:
-    """Raise where next to nothing of a large array was ever written: no filter packs that well."""
+    """Raise where next to nothing of a large array was ever written: no filter packs that well; or too little of a
+    chunk.
+    """
     item = found.item
     if item.is_virtual or item.external:
         return
@@ -329,6 +331,10 @@ def _check_written(found: Found) -> None:
             f"{found.file}:{found.path} declares {declared} bytes, of which {stored} were ever written. "
             "Shrink it to what was measured and upload it again."
         )
+    if item.chunks and not item.id.get_create_plist().get_nfilters():
+        whole = int(np.prod(item.chunks, dtype=object)) * item.dtype.itemsize
+        if stored < item.id.get_num_chunks() * whole:  # HDF5 takes for the rest what lies in its memory
+            raise TruncatedInput(f"{found.file}:{found.path} has chunks that are shorter than their {whole} bytes.")
 
 
 def missing_filters(item: Any) -> list[str]:

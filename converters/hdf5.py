@@ -25,7 +25,7 @@ from converters.h5walk import Node, Tree, attribute, attributes, text, walk
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.nxsignals import axes_of, default_signal, largest
-from converters.samples import Part, left_out, parts, take
+from converters.samples import Part, left_out, parts, take, type_text
 from converters.volume import Array, Box, Reader, Source, Volume, overlap, roles_for
 from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert, ScrayError
 
@@ -210,7 +210,7 @@ def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volu
     store.check_samples(node.found)
     outer = tuple(int(n) for n in item.shape) or (1,)
     chunks, compressed = storage_of(store, node.found)
-    about = attributes(item)
+    about, kind = attributes(item), type_text(item.dtype)
     found = []
     for part in parts(item.dtype, what):
         shape = outer + part.inner
@@ -224,7 +224,7 @@ def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volu
                 source_shape=shape,
                 source_axes=_axis_names(item, shape),
                 roles=roles_for(shape, component_axis=len(shape) - 1 if _is_colour(item, shape) else None),
-                source_dtype=str(item.dtype),
+                source_dtype=kind,
                 dtype=part.dtype,
                 chunks=chunks + part.inner,
                 compressed=compressed,

@@ -41,7 +41,7 @@ from converters.ncvars import (
     time_axis,
     variables,
 )
-from converters.samples import left_out, parts, take, type_name
+from converters.samples import left_out, parts, take, type_name, type_text
 from converters.sniff import kind_of
 from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, overlap, roles_for
 from scray.errors import (
@@ -220,7 +220,7 @@ def _volumes(
     rows = (1,) * (len(outer) - 1) + outer[-1:]
     chunks, compressed = storage_of(store, node.found) if store and node else (rows, False)
     dtype, path = (node.found.item.dtype, node.path) if node else (variable.dtype, f"/{variable.path}")
-    time = time_axis(variable, axes)
+    time, kind = time_axis(variable, axes), type_text(variable.dtype)
     return [
         Volume(
             format=hdf5.FORMAT if node else FORMAT,
@@ -231,7 +231,7 @@ def _volumes(
             source_shape=outer + part.inner,
             source_axes=(_axis_names(variable.dims) or ("x",)) + tuple(f"element{i}" for i in range(len(part.inner))),
             roles=roles_for(outer + part.inner, time_axis=time),
-            source_dtype=str(variable.dtype),
+            source_dtype=kind,
             dtype=part.dtype,
             chunks=chunks + part.inner,
             compressed=compressed,

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scray.errors import Unsupported
 
+MAX_TEXT = 2000
 _WIDENED = {"|b1": "|u1", "<f2": "<f4"}
 
 
@@ -98,6 +99,12 @@ def take(array: NDArray[Any], part: Part) -> NDArray[Any]:
     if array.dtype.kind == "b":
         array = array.view("u1")  # as it is stored, which HDF5 does not limit to 0 and 1
     return array.astype(part.dtype, copy=False)
+
+
+def type_text(dtype: np.dtype[Any]) -> str:
+    """The type as numpy writes it; of a table with very many columns the first ones."""
+    text = str(dtype)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 def type_name(dtype: np.dtype[Any]) -> str:

@@ -404,6 +404,16 @@ def scaled_chunks_at_the_edge_without_their_filter(folder: Path) -> Expected:
 
 
 @quirk
+def a_short_chunk_without_filters(folder: Path) -> Expected:
+    """HDF5 shows what lies in its memory behind it."""
+    with h5(folder) as file:
+        made = file.create_dataset("data", (2, 1000), "<i4", chunks=(1, 1000))
+        made[0] = 1
+        made.id.write_direct_chunk((1, 0), b"short")
+    return "truncated-input"
+
+
+@quirk
 def a_filter_that_was_skipped_for_a_chunk(folder: Path) -> Expected:
     values = cube()
     with h5(folder) as file:
