@@ -125,7 +125,12 @@ def _dataset(path: Path, name: str) -> Iterator[Any]:
     with reading(name, "NetCDF"):
         netCDF4.set_chunk_cache(CACHE_BYTES, 521, 0.75)
         with warnings.catch_warnings(action="ignore"):  # types that it does not know are told in a note
-            opened = netCDF4.Dataset(str(path), "r")
+            try:
+                opened = netCDF4.Dataset(str(path), "r")
+            except (AttributeError, TypeError, NotImplementedError, ValueError, KeyError) as error:
+                raise Unsupported(
+                    f"{name} has types or dimensions that the NetCDF library cannot read here; the sensor HDF5 can."
+                ) from error
         with opened as dataset:
             dataset.set_auto_maskandscale(False)
             dataset.set_auto_chartostring(False)
@@ -175,7 +180,8 @@ def _named(name: str, every: list[Variable], wanted: list[str]) -> list[Variable
 
 
 def _listing(every: list[Variable]) -> str:
-    return ", ".join(f"{v.path} ({type_name(v.dtype)})" for v in every[:MAX_TOLD]) or "none"
+    told = (f"{v.path} ({type_name(v.dtype)}{'' if v.samples else ', empty'})" for v in every[:MAX_TOLD])
+    return ", ".join(told) or "none"
 
 
 def _grids(chosen: list[Variable]) -> list[list[Variable]]:

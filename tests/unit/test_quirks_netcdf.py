@@ -362,6 +362,16 @@ def groups_with_dimensions_of_their_own(folder: Path) -> Expected:
 
 
 @quirk
+def a_dimension_of_a_group_aside(folder: Path) -> Expected:
+    """The format allows it, the Python library does not find it."""
+    with nc(folder, y=4) as file:
+        file.createGroup("a").createDimension("x", 5)
+        inner = file.createGroup("b")
+        inner.createVariable("v", "f4", (file.dimensions["y"], file["a"].dimensions["x"]))
+    return "unsupported"
+
+
+@quirk
 def dimensions_of_one_name_in_groups(folder: Path) -> Expected:
     """A variable need not have the nearest, which the Python library takes."""
     with nc(folder, y=4, x=5) as file:
