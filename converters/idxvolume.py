@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import cast
 
@@ -9,12 +10,18 @@ import numpy as np
 
 from converters.faults import check_size, reading
 from converters.volume import Array, Box, Reader, Role, Volume
+from scray.errors import Unsupported
 from scray.idx.header import Header
 from scray.idx.reader import Dataset, read_header
 
 
 def volumes_of(header: Header, name: str) -> tuple[Volume, ...]:
-    """One volume a field, all of one dataset: time, z, y, x, components."""
+    """One volume a field, all of one dataset: time, z, y, x, components.
+
+    Raises Unsupported where the ranges of time steps overlap or do not ascend: steps are written in their order.
+    """
+    if header.time and any(one[-1] >= other[0] for one, other in pairwise(header.time.ranges)):
+        raise Unsupported(f"{name} names time steps twice or out of order; it can only be kept as it is.")
     check_size(name, header.step_count * int(np.prod(header.shape, dtype=object)), 1)
     return tuple(_volume(header, name, index) for index in range(len(header.fields)))
 

@@ -404,6 +404,15 @@ def test_boxes_of_a_dataset_that_is_to_be_repacked(tmp_path: Path) -> None:
         check_boxes(registry, root, made_volume, whole, seed=5)
 
 
+@pytest.mark.parametrize("time", ["t%d/ (1,1,1) (0,0,1)", "t%d/ (0,1,1) (1,1,1)"])
+def test_repack_refuses_time_steps_that_come_twice_or_out_of_order(tmp_path: Path, time: str) -> None:
+    made(tmp_path / "in" / "visus.idx", steps=2)
+    path = tmp_path / "in" / "visus.idx"
+    path.write_text(path.read_text().replace("0 1 %04d/", time))
+    with pytest.raises(Unsupported, match="out of order"):
+        registry.probe("IDX", *find_files([tmp_path / "in"]), {"repack": True})
+
+
 def test_repack_refuses_what_is_missing(tmp_path: Path) -> None:
     made(tmp_path / "in" / "visus.idx")
     files_of(tmp_path / "in")[-1].unlink()
