@@ -18,6 +18,7 @@ from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.kept import keep, open_stack
 from converters.samples import Part, parts, take
+from converters.tiffpages import JPEG_CODES
 from converters.tiffseries import TiffStack, master
 from converters.volume import Array, Box, Reader, Role, Source, Volume, gathered, roles_for
 from scray.errors import BadParameter, EmptyInput, MixedInput
@@ -25,7 +26,9 @@ from scray.errors import BadParameter, EmptyInput, MixedInput
 FORMAT = "tiff"
 MAX_TOLD = 20  # series that are left out, by name
 _OME = (".ome.tif", ".ome.tiff", ".ome.tf2", ".ome.tf8", ".ome.btf")
-_MEANINGS = {0: "zero is white", 3: "palette indices"}  # of PhotometricInterpretation, where numbers are not plain
+# Of PhotometricInterpretation, where numbers are not plain.
+_MEANINGS = {0: "zero is white", 3: "palette indices", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICC Lab", 10: "ITU Lab"}
+_YCBCR = 6  # which decoders of JPEG make RGB
 _LAYOUT_TAGS = frozenset({273, 279, 288, 289, 324, 325, 330, 347, 50839, 50838, 33628, 33629, 65426})
 
 
@@ -45,7 +48,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     volumes = tuple(join(same, role, "z" if flat else "t") for same in zip(*(s.volumes for s in found), strict=True))
     if len(found) > 1:
         volumes = tuple(replace(volume, name="data" + volume.options["suffix"]) for volume in volumes)
-    notes = gathered([note for source in found for note in source.notes])
+    notes = gathered([*_nothings(found), *(note for source in found for note in source.notes)])
     return replace(found[0], volumes=volumes, metadata={**found[0].metadata, "files": len(found)}, notes=notes)
 
 
@@ -76,11 +79,20 @@ def _join(root: Path, name: str, wanted: int | None, found: list[Source], covere
 
 
 def _check_meaning(found: Sequence[Source]) -> None:
-    """Numbers of which zero is white in one file and black in another, or that are indices, are no one array."""
+    """Numbers that are inks, indices or brightness in one file and something else in another are no one array."""
     said = {source.volumes[0].attributes.get("samples"): source.volumes[0].files[0] for source in reversed(found)}
     if len(said) > 1:
-        told = ", ".join(f"{file} ({meaning or 'plain numbers'})" for meaning, file in said.items())
+        told = ", ".join(f"{file} ({meaning or 'plain numbers'})" for meaning, file in reversed(said.items()))
         raise MixedInput(f"Numbers that mean different things cannot be joined: {told}. Upload the files separately.")
+
+
+def _nothings(found: Sequence[Source]) -> list[str]:
+    """What is to be said where files call different numbers "no data": the numbers stay, the first file's is told."""
+    said = {source.volumes[0].attributes.get("fill_value"): source.volumes[0].files[0] for source in reversed(found)}
+    if len(said) < 2:
+        return []
+    told = ", ".join(f"{file} ({'none' if value is None else f'{value:g}'})" for value, file in reversed(said.items()))
+    return [f"The files have different numbers for no data, of which only the first file's is heeded: {told}."]
 
 
 def _series_number(value: Any) -> int | None:
@@ -131,7 +143,9 @@ def _volume(stack: TiffStack, part: Part) -> Volume:
 
 def _attributes(stack: TiffStack) -> dict[str, Any]:
     """What a viewer has to know of the numbers: what they stand for, and which of them stands for nothing."""
-    meaning = _MEANINGS.get(int(stack.keyframe.photometric or 0)) if 262 in stack.keyframe.tags else None
+    page = stack.keyframe
+    told = 262 in page.tags and not (page.photometric == _YCBCR and page.compression in JPEG_CODES)
+    meaning = _MEANINGS.get(int(page.photometric or 0)) if told else None
     said: dict[str, Any] = {"samples": meaning, "fill_value": stack.nodata}
     return {name: value for name, value in said.items() if value is not None}
 

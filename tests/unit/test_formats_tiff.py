@@ -342,6 +342,21 @@ def test_numbers_that_mean_different_things_are_not_stacked(tmp_path: Path) -> N
         tiff.probe(tmp_path, ("a.tif", "b.tif", "c.tif"), {})
 
 
+@pytest.mark.parametrize(("photometric", "samples"), [("cielab", 3), ("separated", 4)])
+def test_inks_and_light_are_no_one_stack(photometric: str, samples: int, tmp_path: Path) -> None:
+    array = pattern((6, 5, samples), "u1")
+    tifffile.imwrite(tmp_path / "a.tif", array, photometric="rgb")
+    tifffile.imwrite(tmp_path / "b.tif", array, photometric=photometric)
+    with pytest.raises(MixedInput, match=r"a\.tif \(plain numbers\), b\.tif \((CMYK|CIELab)\)"):
+        tiff.probe(tmp_path, ("a.tif", "b.tif"), {})
+
+
+def test_different_numbers_for_nothing_are_said(tmp_path: Path) -> None:
+    for name, nodata in (("a.tif", "0"), ("b.tif", "255")):
+        tifffile.imwrite(tmp_path / name, pattern((6, 5), "u1"), extratags=[(42113, "s", 0, nodata, True)])
+    assert "a.tif (0), b.tif (255)" in tiff.probe(tmp_path, ("a.tif", "b.tif"), {}).notes[0]
+
+
 def test_a_page_that_differs_in_the_middle_is_not_stacked(tmp_path: Path) -> None:
     pages = [pattern((8, 8), "u2", i) for i in range(12)]
     with tifffile.TiffWriter(tmp_path / "m.tif") as out:
