@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import imagecodecs
 
-from converters.h5scale import at_the_edge
+from converters.h5scale import at_the_edge, sample_bytes
 from converters.volume import Box
 from scray.errors import BadInput, TruncatedInput
 
@@ -45,8 +45,9 @@ class Chunks:
         self.item, self.name = item, name
         properties = item.id.get_create_plist()
         written = item.chunks and item.id.get_storage_size()  # of chunks of nothing h5py asks for any number of bytes
-        self.filters = [properties.get_filter(i) for i in range(properties.get_nfilters())] if written else []
-        self.bytes = item.dtype.itemsize
+        known = written and not item.dtype.hasobject  # a text of any length takes more in the file than is told
+        self.filters = [properties.get_filter(i) for i in range(properties.get_nfilters())] if known else []
+        self.bytes = sample_bytes(item)
         for length in item.chunks or ():
             self.bytes *= length
         self.seen: set[tuple[int, ...]] = set()

@@ -22,7 +22,7 @@ import hdf5plugin  # noqa: F401  (registers the filters)
 import numpy as np
 
 from converters.faults import reading
-from converters.h5scale import check_scaled
+from converters.h5scale import check_scaled, sample_bytes
 from scray.errors import (
     BadInput,
     HostileInput,
@@ -221,7 +221,7 @@ class H5Store:
         pieces = found.item.external or ()
         if pieces and depth:
             raise Unsupported(f"{found.file}:{found.path} is a source of a virtual dataset and lies in external files.")
-        left = int(np.prod(found.item.shape, dtype=object)) * found.item.dtype.itemsize
+        left = int(np.prod(found.item.shape, dtype=object)) * sample_bytes(found.item)
         for file_name, offset, size in pieces:
             file = self.beside(found.file, os.fsdecode(file_name))
             used = min(int(size), left)
@@ -324,7 +324,7 @@ def _check_written(found: Found) -> None:
     item = found.item
     if item.is_virtual or item.external:
         return
-    declared = int(np.prod(item.shape, dtype=object)) * item.dtype.itemsize
+    declared = int(np.prod(item.shape, dtype=object)) * sample_bytes(item)
     stored = item.id.get_storage_size()
     if declared > SPARSE_BYTES and stored < declared // MAX_RATIO:
         raise TooLarge(
@@ -332,7 +332,7 @@ def _check_written(found: Found) -> None:
             "Shrink it to what was measured and upload it again."
         )
     if item.chunks and not item.id.get_create_plist().get_nfilters():
-        whole = int(np.prod(item.chunks, dtype=object)) * item.dtype.itemsize
+        whole = int(np.prod(item.chunks, dtype=object)) * sample_bytes(item)
         if stored < item.id.get_num_chunks() * whole:  # HDF5 takes for the rest what lies in its memory
             raise TruncatedInput(f"{found.file}:{found.path} has chunks that are shorter than their {whole} bytes.")
 

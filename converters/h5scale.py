@@ -25,7 +25,7 @@ def check_scaled(path: Path, item: Any, name: str) -> None:
     if last < 0 or properties.get_filter(last)[0] != h5py.h5z.FILTER_SCALEOFFSET:
         return
     samples = int(np.prod(item.chunks, dtype=object))
-    whole = samples * item.dtype.itemsize
+    whole = samples * sample_bytes(item)
     short: list[tuple[int, ...]] = []
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
@@ -33,7 +33,7 @@ def check_scaled(path: Path, item: Any, name: str) -> None:
         if chunk.filter_mask >> last & 1 or (chunk.size == whole and at_the_edge(item, chunk.chunk_offset)):
             return
         bits = int.from_bytes(os.pread(fd, 4, chunk.byte_offset), "little")
-        if bits > 8 * item.dtype.itemsize or chunk.size < HEAD_BYTES + -(-samples * bits // 8):
+        if bits > 8 * sample_bytes(item) or chunk.size < HEAD_BYTES + -(-samples * bits // 8):
             short.append(chunk.chunk_offset)
 
     try:
@@ -49,3 +49,8 @@ def at_the_edge(item: Any, corner: tuple[int, ...]) -> bool:
     ("Data Layout Message", DONT_FILTER_PARTIAL_BOUND_CHUNKS), which h5py does not tell.
     """
     return any(at + chunk > length for at, chunk, length in zip(corner, item.chunks, item.shape, strict=True))
+
+
+def sample_bytes(item: Any) -> int:
+    """Of a sample in the file: numpy has another size of short floats."""
+    return int(item.id.get_type().get_size())

@@ -116,6 +116,25 @@ def bfloat16(folder: Path) -> Expected:
     return {"/data": values}
 
 
+@quirk.of(dataset="/packed,/plain")
+def bfloat16_in_chunks(folder: Path) -> Expected:
+    """Shorter in the file than in memory."""
+    values = (cube("<u4") & 0x3FFF0000).view("<f4")
+    kind = h5py.h5t.IEEE_F32LE.copy()
+    kind.set_fields(15, 7, 8, 0, 7)
+    kind.set_precision(16)
+    kind.set_size(2)
+    with h5(folder) as file:
+        for name in ("packed", "plain"):
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_chunk((5, 6, 7))
+            if name == "packed":
+                properties.set_deflate(1)
+            made = h5py.h5d.create(file.id, name.encode(), kind, h5py.h5s.create_simple(CUBE), properties)
+            made.write(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return {"/packed": values, "/plain": values}
+
+
 @quirk
 def opaque(folder: Path) -> Expected:
     with h5(folder) as file:
@@ -202,6 +221,16 @@ def arrays_of_tables(folder: Path) -> Expected:
     with h5(folder) as file:
         file.create_dataset("t", (4,), np.dtype((inner, (3,))))[...] = values
     return {"/t_a": values["a"], "/t_b": values["b"]}
+
+
+@quirk
+def a_packed_table_with_text_of_any_length(folder: Path) -> Expected:
+    """Whose references are longer in the file than in memory."""
+    table = np.zeros((40, 5), np.dtype([("name", h5py.string_dtype()), ("n", "<i4")]))
+    table["name"], table["n"] = "x", pattern((40, 5), "<i4")
+    with h5(folder) as file:
+        file.create_dataset("table", data=table, chunks=(40, 5), compression=9)
+    return {"/table_n": table["n"]}
 
 
 @quirk
