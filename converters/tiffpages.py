@@ -132,7 +132,8 @@ class Pages:
         if len(data) != count:
             raise TruncatedInput(f"Strip or tile {index} of {self.name} is cut short.")
         if self.keyframe.compression == OLD_JPEG and not data.startswith(_START_OF_IMAGE):
-            raise Unsupported(f"{self.name} is compressed by the old way of JPEG in TIFF, which cannot be read.")
+            said = f"{self.name} is compressed by the old way of JPEG in TIFF, which cannot be read"
+            raise Unsupported(f"{said}: save it with deflate, and upload it again.")
         if self.keyframe.jpegheader and b"\xff\xd9" not in data[-64:]:
             raise TruncatedInput(f"The JPEG data of strip or tile {index} of {self.name} are cut short.")
         try:

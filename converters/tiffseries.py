@@ -144,7 +144,7 @@ class TiffStack:
 
     def _check_page(self, page: Any, number: int) -> None:
         if page is None:
-            raise MissingSource(f"{self.name} refers to pages in other files that are not part of the dataset.")
+            raise MissingSource(f"{self.name} describes pages that no file of the dataset holds.")
         path = str(page.parent.filehandle.path)
         if self.series.kind != "mmstack" and not page.is_virtual and not page.is_subifd:
             chain, first = self._chain(path), self._chain(str(self.keyframe.parent.filehandle.path))
