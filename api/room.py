@@ -17,11 +17,11 @@ def check_size(size_bytes: int, backend: Backend) -> None:
         raise BodyTooLarge(f"The upload exceeds maximum allowed size of {limit} bytes.")
 
 
-def check_room(size_bytes: int, backend: Backend) -> None:
+def check_room(size_bytes: int, backend: Backend, form_bytes: int = 0) -> None:
     """Refuse before the first byte what is too large (BodyTooLarge) or does not fit on the disk (DiskFull) beside
-    what others have begun to send.
+    what others have begun to send; up to `form_bytes` of it may be no bytes of the file.
     """
-    check_size(size_bytes - FORM_BYTES, backend)
+    check_size(size_bytes - form_bytes, backend)
     free = free_bytes(backend.storage.upload)
     promised = backend.sessions.wanted_bytes()
     if size_bytes + promised + RESERVE_BYTES > free:

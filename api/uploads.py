@@ -15,7 +15,7 @@ from api.body import Body
 from api.fields import NAMES, UploadFields
 from api.forms import FILE_FIELD, Form
 from api.once import earlier, read_key
-from api.room import check_room
+from api.room import FORM_BYTES, check_room
 from api.state import BackendOf
 from scray.spans import CHUNK_BYTES
 
@@ -53,7 +53,7 @@ async def upload(request: Request, response: Response, backend: BackendOf) -> Ac
     body = Body(request)
     key = read_key(request)
     if body.length is not None:
-        await run_in_threadpool(check_room, body.length, backend)
+        await run_in_threadpool(check_room, body.length, backend, FORM_BYTES)
     arrival = Arrival(backend, body.length)
     if (found := await run_in_threadpool(earlier, backend, key, arrival.job_id)) is not None:
         if body.is_long():

@@ -95,11 +95,19 @@ class Catalog:
         }
 
     def _next_id(self) -> int:
-        counter = self._counters.find_one_and_update(
-            {"_id": DATASETS}, {"$inc": {"value": 1}}, upsert=True, return_document=ReturnDocument.AFTER
-        )
+        """One more than the last. Some servers answer nothing to several who make the counter at once, so it is made
+        before it is counted up.
+        """
+        if (counter := self._count()) is None:
+            self._counters.update_one({"_id": DATASETS}, {"$setOnInsert": {"value": 0}}, upsert=True)
+            counter = self._count()
         assert counter is not None
         return FIRST_ID + int(counter["value"])
+
+    def _count(self) -> Document | None:
+        return self._counters.find_one_and_update(
+            {"_id": DATASETS}, {"$inc": {"value": 1}}, return_document=ReturnDocument.AFTER
+        )
 
     def _free_slug(self, owner: str, name: str, year: int, number: int) -> str:
         words = "-".join(name.lower().split())

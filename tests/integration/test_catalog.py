@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def test_a_new_dataset_has_what_portals_read(catalog: Catalog, database: Mongo) 
     assert stored is not None
     assert stored["status"] == "submitted"
     assert catalog.get("other") is None
+
+
+def test_the_first_datasets_of_all_may_come_at_once(catalog: Catalog, database: Mongo) -> None:
+    """Each has an id of its own, whoever makes the counter."""
+    values = {"uuid": str(uuid4()), "name": "scan", "user_email": ADA, "sensor": "TIFF"}
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            database.counters.drop()
+            found = list(pool.map(lambda _: catalog.new_dataset(values)["id"], range(8)))
+            assert sorted(found) == list(range(100_001, 100_009))
 
 
 def test_found_by_uuid_id_slug_name_in_that_order(catalog: Catalog, database: Mongo) -> None:

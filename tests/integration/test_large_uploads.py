@@ -172,7 +172,7 @@ def test_unknown_sessions_are_not_found(api: Api) -> None:
     [
         ({"file_size": 0}, 422, "empty"),
         ({"file_size": -1}, 422, "file_size"),
-        ({"file_size": 11 << 40}, 413, "exceeds maximum allowed size"),
+        ({"file_size": (10 << 40) + 1}, 413, "exceeds maximum allowed size"),
         ({"file_size": 1 << 39}, 507, "disk cannot hold"),
         ({"file_size": 1 << 33, "chunk_size": 1024}, 422, "larger ones"),
         ({"file_hash": "x"}, 422, "file_hash"),
