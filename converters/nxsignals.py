@@ -70,13 +70,24 @@ def _raise_lost(tree: Tree) -> None:
 
 
 def _along_default(store: H5Store, tree: Tree) -> list[Node]:
-    """The signal at the end of the `default` attributes, or those below it; none where it ends early.
+    """The signals at the end of the `default` attributes, or those below it; none where it ends early.
 
-    They begin at the root, or, where that says nothing, at the first NXentry that does.
+    They begin at the root, or, where that says nothing, at each NXentry that does.
     """
-    at = begin = _beginning(tree)
+    root, *groups = tree.groups
+    entries = [group for group in groups if group.nx_class == "NXentry" and group.path.count("/") == 1]
+    begins = [root] if _default(root) else list(filter(_default, entries[:MAX_CHILDREN]))
+    return [node for begin in begins for node in _along(store, tree, begin)]
+
+
+def _default(node: Node) -> str:
+    return text(attribute(node.found.item, "default"))
+
+
+def _along(store: H5Store, tree: Tree, begin: Node) -> list[Node]:
+    at = begin
     for _ in range(MAX_STEPS):
-        step = text(attribute(at.found.item, "default"))
+        step = _default(at)
         if not step:
             break
         path = step if step.startswith("/") else f"{at.path.rstrip('/')}/{step}"
@@ -86,18 +97,10 @@ def _along_default(store: H5Store, tree: Tree) -> list[Node]:
             if path in tree.broken:
                 tree.lost.setdefault(path, error)
             return []
-    if at is begin:
-        return []
     if not isinstance(at.found.item, h5py.Group):
         return [node for node in tree.datasets if node.found.identity == at.found.identity]
     found = _signal(store, tree, at)
     return [found] if found else [node for node in signals(store, tree) if node.path.startswith(f"{at.path}/")]
-
-
-def _beginning(tree: Tree) -> Node:
-    root, *groups = tree.groups
-    entries = [group for group in groups if group.nx_class == "NXentry" and group.path.count("/") == 1]
-    return next((group for group in (root, *entries) if text(attribute(group.found.item, "default"))), root)
 
 
 def auxiliaries(store: H5Store, tree: Tree) -> list[Node]:

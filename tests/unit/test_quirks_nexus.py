@@ -80,6 +80,16 @@ def the_default_begins_at_the_entry(folder: Path) -> Expected:
 
 
 @quirk
+def the_defaults_of_two_entries(folder: Path) -> Expected:
+    """The one of more axes, as where nothing is said."""
+    with h5(folder, "a.nxs") as file:
+        for name, values in (("align", cube(seed=1)[0]), ("scan", cube())):
+            entry = group(file, name, "NXentry", default="data")
+            group(entry, "data", "NXdata", signal="v")["v"] = values
+    return {"/scan/data/v": cube(), "/align/data/v": cube(seed=1)[0]}
+
+
+@quirk
 def the_default_leads_nowhere(folder: Path) -> Expected:
     with h5(folder, "a.nxs") as file:
         file.attrs["default"] = "gone"
