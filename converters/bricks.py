@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from converters.grid import Grid
-from converters.volume import PIECE_BYTES, Box, Volume
+from converters.volume import PACKED, PIECE_BYTES, Box, Volume
 from scray.errors import NeverFits
 from scray.idx.geometry import Shape
 from scray.sizes import size_text
@@ -49,8 +49,9 @@ class Layout:
 
 def chunk_bytes(volumes: Iterable[Volume]) -> int:
     """The largest chunk that must be decoded whole."""
-    chunks = (math.prod(v.space_chunks) * v.sample_bytes * v.step_chunk for v in volumes if v.compressed)
-    return max(chunks, default=0)
+    packed = [v for v in volumes if v.compressed]
+    chunks = [math.prod(v.space_chunks) * v.sample_bytes * v.step_chunk for v in packed]
+    return max([*chunks, *(int(v.options.get(PACKED, 0)) for v in packed)], default=0)
 
 
 def held_bytes(volumes: Iterable[Volume]) -> int:

@@ -20,13 +20,14 @@ from converters import fill
 from converters.faults import check_size, reading
 from converters.h5chunks import Chunks
 from converters.h5links import Found, H5Store, check_dataset
+from converters.h5scale import sample_bytes
 from converters.h5series import laid, series
 from converters.h5walk import Node, Tree, attribute, attributes, text, walk
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.nxsignals import axes_of, default_signal, largest
 from converters.samples import Part, left_out, parts, take, type_text
-from converters.volume import Array, Box, Reader, Source, Volume, overlap, roles_for
+from converters.volume import PACKED, Array, Box, Reader, Source, Volume, overlap, roles_for
 from scray.errors import BadParameter, EmptyInput, HostileInput, MissingSource, MixedInput, NothingToConvert, ScrayError
 
 FORMAT = "hdf5"
@@ -229,7 +230,12 @@ def volumes_of(store: H5Store, name: str, node: Node, dataset: str) -> list[Volu
                 chunks=chunks + part.inner,
                 compressed=compressed,
                 attributes=about,
-                options={"path": node.path, **part_options(part), **fill_option(item, part)},
+                options={
+                    "path": node.path,
+                    **part_options(part),
+                    **fill_option(item, part),
+                    **packed_option(item, part),
+                },
             )
         )
     return found
@@ -247,6 +253,15 @@ def fill_option(item: Any, part: Part) -> dict[str, Any]:
     if item.id.get_create_plist().fill_value_defined() != h5py.h5d.FILL_VALUE_USER_DEFINED:
         return {}
     return {fill.OPTION: json_safe(item.fillvalue)}
+
+
+def packed_option(item: Any, part: Part) -> dict[str, Any]:
+    """What a compressed chunk unpacks to where that is more: all columns of a table, all of a chunk at the edge."""
+    if not item.chunks or not item.id.get_create_plist().get_nfilters():
+        return {}
+    packed = math.prod(item.chunks) * sample_bytes(item)
+    held = math.prod(map(min, item.chunks, item.shape)) * math.prod(part.inner) * np.dtype(part.dtype).itemsize
+    return {PACKED: packed} if packed > held else {}
 
 
 def part_of(volume: Volume) -> Part:

@@ -28,19 +28,11 @@ from converters.faults import check_size, reading
 from converters.h5chunks import Chunks
 from converters.h5links import H5Store
 from converters.h5walk import Node, Tree, attribute, walk, walking
-from converters.hdf5 import part_of, part_options, paths_of, storage_of
+from converters.hdf5 import packed_option, part_of, part_options, paths_of, storage_of
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.ncunlisted import as_listed, by_scales, stored, unreadable, with_unlisted
-from converters.ncvars import (
-    Variable,
-    attributes,
-    coordinate_paths,
-    coordinates,
-    data_variables,
-    time_axis,
-    variables,
-)
+from converters.ncvars import Variable, attributes, coordinate_paths, coordinates, data_variables, time_axis, variables
 from converters.samples import left_out, parts, take, type_name, type_text
 from converters.sniff import kind_of
 from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, overlap, roles_for
@@ -246,6 +238,7 @@ def _volumes(
                 "path": path,
                 **part_options(part),
                 **_default_fill(variable),
+                **(packed_option(node.found.item, part) if node else {}),
             },
         )
         for part in parts(dtype, what)

@@ -25,6 +25,7 @@ Box = tuple[tuple[int, int], ...]  # [start, stop) an axis
 Array = NDArray[Any]
 
 MAX_SPACE_AXES = 5
+PACKED = "packed_bytes"  # an option: what a compressed chunk unpacks to, where that is more than the samples of it
 PIECE_BYTES = 8 << 20  # of a source, read at once where its samples are turned or replaced
 _ROLES: tuple[Role, ...] = ("time", "space", "component", "single")
 IDX_DTYPES = frozenset({"|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<u8", "<i8", "<f4", "<f8"})

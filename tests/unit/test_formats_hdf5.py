@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from converters import h5links, hdf5, nexus
+from converters.bricks import chunk_bytes
 from converters.volume import Source, Volume
 from scray.errors import (
     BadInput,
@@ -453,3 +454,13 @@ def test_files_with_different_numbers_of_signals(tmp_path: Path) -> None:
     create(tmp_path / "b.nxs", data=np.zeros((3, 4)))
     with pytest.raises(MixedInput, match="different numbers"):
         nexus.probe(tmp_path, ("a.nxs", "b.nxs"), {})
+
+
+def test_a_chunk_counts_whole(tmp_path: Path) -> None:
+    """Also where it is larger than its array, or holds columns that nobody asked for."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", (3, 4, 5), "<f8", chunks=(10, 10, 10), maxshape=(None,) * 3, compression=1)
+        file.create_dataset("table", (8, 8), np.dtype("<f4,<f8,<i2"), chunks=(4, 8), compression=1)
+    assert chunk_bytes([probe_one(tmp_path, "a.h5", dataset="/data")]) == 8 * 1000
+    columns = hdf5.probe(tmp_path, ("a.h5",), {"dataset": "/table"}).volumes
+    assert [chunk_bytes([column]) for column in columns] == [14 * 32] * 3
