@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import inflate64
 import py7zr
 import zstandard
 from py7zr.io import Py7zIO, WriterFactory
@@ -39,6 +40,7 @@ from scray.errors import (
 
 TAR_HEAD_BYTES = 512
 VOLUME_LABEL, DUMPED_FOLDER, CONTINUED = b"V", b"D", b"M"  # kinds of members that GNU tar alone has
+DEFLATE64 = 9
 ZIP_HEAD_BYTES = 30  # of a member, at least
 SEVEN_HEAD_BYTES = 32
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".tzst"})
@@ -65,7 +67,9 @@ def _told(archive: str) -> Iterator[None]:
         except (py7zr.Bad7zFile, py7zr.DecompressionError, zstandard.ZstdError) as error:
             raise BadArchive(f"{archive} is damaged: {error}.") from error
         except (NotImplementedError, py7zr.UnsupportedCompressionMethodError) as error:
-            raise Unsupported(f"{archive} is compressed in a way that is not known here: {error}.") from error
+            raise Unsupported(
+                f"{archive} is compressed in a way that is not known here: {error}. Pack it anew."
+            ) from error
         except py7zr.PasswordRequired as error:
             raise EncryptedArchive(f"{archive} is encrypted; upload it without a password.") from error
 
@@ -101,8 +105,30 @@ def _zip(path: Path, crate: Crate) -> None:
             if name.endswith("/"):
                 crate.place(name + ".folder")
                 continue
+            if member.compress_type == DEFLATE64:
+                crate.keep(name, _inflated64(path, member))
+                continue
             with archive.open(member) as file:
                 crate.keep(name, _pieces(file))
+
+
+def _inflated64(path: Path, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    """A member that Windows packed because it is of 2 GiB and more; the standard library does not know Deflate64."""
+    inflater, left, checksum = inflate64.Inflater(), member.compress_size, 0
+    with path.open("rb") as packed:
+        packed.seek(member.header_offset)
+        head = packed.read(ZIP_HEAD_BYTES)
+        packed.seek(sum(struct.unpack("<HH", head[-4:])), os.SEEK_CUR)  # its name, and what else there is
+        while left:
+            piece = packed.read(min(PACKED_BYTES, left))
+            if not piece:
+                raise EOFError
+            left -= len(piece)
+            out = inflater.inflate(piece)
+            checksum = zlib.crc32(out, checksum)
+            yield out
+    if checksum != member.CRC:
+        raise zipfile.BadZipFile(f"Bad CRC-32 for file {member.filename!r}")
 
 
 def _check_spans(crate: Crate, members: list[zipfile.ZipInfo]) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import inflate64
 import py7zr
 import pytest
 import tifffile
@@ -491,6 +492,26 @@ def test_a_hollow_file_of_a_tar_is_a_bomb_by_its_size(upload: Path, tmp_path: Pa
     subprocess.run(["tar", "-S", "-cf", upload / "in.tar", "hollow"], cwd=tmp_path / "deep" / "made", check=True)
     with pytest.raises(ArchiveBomb, match=r"in\.tar"):
         unpacked(upload, tmp_path / "out")
+
+
+def test_what_windows_packs_of_large_files_is_read_and_checked(upload: Path, tmp_path: Path) -> None:
+    whole = os.urandom(9_000) + bytes(200_000) + os.urandom(9_000)
+    deflater = inflate64.Deflater()
+    packed = deflater.deflate(whole) + deflater.flush()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a", packed)
+    raw = bytearray(out.getvalue())
+    listed = raw.rindex(b"PK\1\2")
+    for at in (8, listed + 10):  # of the member's own head, and of the list of members
+        struct.pack_into("<H", raw, at, 9)
+        struct.pack_into("<III", raw, at + 6, zlib.crc32(whole), len(packed), len(whole))
+    (upload / "in.zip").write_bytes(raw)
+    assert unpacked(upload, tmp_path / "whole") == {"a": whole}
+    raw[5_000] ^= 1
+    (upload / "in.zip").write_bytes(raw)
+    with pytest.raises(BadInput, match=r"in\.zip"):
+        unpacked(upload, tmp_path / "damaged")
 
 
 def test_a_7z_that_hides_even_its_names_is_refused(upload: Path, tmp_path: Path) -> None:
