@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,12 +50,19 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
         return _midx(root, files, name)
     header = read_header(root, name)
     _require_data(root, header, files, name)
-    notes = _notes(headers, name)
     if repack:
-        return Source(FORMAT, volumes_of(header, name), metadata=_metadata(header, name), notes=notes[1:])
+        notes = (*_changed(header), *_others(headers, name))
+        return Source(FORMAT, volumes_of(header, name), metadata=_metadata(header, name), notes=notes)
+    notes = () if name == TOP else (f"{name} is shown as {TOP}.",)
     links = _links(root, header, files, name)
     linked, more = _linked(root, files, links, headers, name)
-    return Source(FORMAT, links=links, linked=linked, metadata=_metadata(header, name), notes=(*notes, *more))
+    return Source(
+        FORMAT,
+        links=links,
+        linked=linked,
+        metadata=_metadata(header, name),
+        notes=(*notes, *_others(headers, name), *more),
+    )
 
 
 def _chosen(root: Path, files: tuple[str, ...], headers: list[str], wanted: Any) -> str:
@@ -214,12 +221,19 @@ def _checked(header: Header, name: str) -> Linked:
     return Linked(name, samples * sum(f.sample_bytes for f in header.fields), max(sizes))
 
 
-def _notes(headers: list[str], name: str) -> tuple[str, ...]:
-    notes = [] if name == TOP else [f"{name} is shown as {TOP}."]
+def _others(headers: list[str], name: str) -> tuple[str, ...]:
     others = [header for header in headers if header != name]
-    if others:
-        notes.append(f"Other IDX headers stay where they are: {', '.join(others[:20])}.")
-    return tuple(notes)
+    return (f"Other IDX headers stay where they are: {', '.join(others[:20])}.",) if others else ()
+
+
+def _changed(header: Header) -> Iterator[str]:
+    """What is numbered or said otherwise in a dataset that is written anew."""
+    if any(low for low, _ in header.box):
+        yield f"The box began at {', '.join(str(low) for low, _ in header.box)} (x first); now it begins at 0."
+    if header.time and header.time.ranges != (range(header.step_count),):
+        yield f"Time steps began at {header.time.first} or had gaps; now they are 0 to {header.step_count - 1}."
+    if said := [key for key in ("physic_box", "logic_to_physic") if key in header.metadata]:
+        yield f"{', '.join(said)} is in metadata.json, not in the new header."
 
 
 def _midx(root: Path, files: tuple[str, ...], name: str) -> Source:

@@ -194,6 +194,7 @@ def test_a_box_that_begins_elsewhere_is_kept_and_repacked(tmp_path: Path) -> Non
     metadata = run(tmp_path / "in", tmp_path / "packed", repack=True)
     assert seen(tmp_path / "packed", "a").tobytes() == part.tobytes()
     assert metadata["source"]["box"] == [[4, 39], [8, 21], [0, 19]]
+    assert any(note.startswith("The box began at 4, 8, 0") for note in metadata["notes"])
 
 
 @pytest.mark.parametrize("change", ["time", "field"])
