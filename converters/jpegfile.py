@@ -34,6 +34,7 @@ _DECODABLE = {
 }
 _MARKER = re.compile(rb"\xff+[\x01-\xfe]", re.DOTALL)
 _STUFFING = bytes((n * 151 + 43) % 250 for n in range(64))  # no 0xFF, neither zeros nor ones alone
+_UNSAID = b"\0"  # an arithmetic coder leaves out the zeros at its end (T.81 D.1.8), and decoders add them
 MAX_SAMPLING = 4
 WALKED_PIXELS = 1 << 27  # walking the codes of more would take longer than a step may be silent
 PIXELS_A_BYTE = 512  # a block of 64 pixels costs at least one bit
@@ -265,8 +266,9 @@ def _digest(pixels: Array) -> bytes:
 
 def with_more(data: bytes, found: JpegFile) -> bytes:
     """The image with data put in at the end of each piece of a scan: a whole image decodes to the same pixels."""
+    more = _UNSAID + _STUFFING if found.process == "arithmetic" else _STUFFING
     pieces, at = [], 0
     for _, stop in found.scans:
-        pieces += [data[at:stop], _STUFFING]
+        pieces += [data[at:stop], more]
         at = stop
     return b"".join(pieces) + data[at : found.end]

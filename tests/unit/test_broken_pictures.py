@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import shutil
@@ -105,6 +106,26 @@ def test_what_a_photo_is_not(tmp_path: Path) -> None:
         file.truncate(MAX_FILE_BYTES + 1)  # a hole: nothing of it is on the disk
     with pytest.raises(TooLarge, match="may have"):
         Photo(tmp_path, "a.jpg")
+
+
+ARITHMETIC = base64.b85decode(  # 8×8 grey, whose coder left out a zero at its end
+    "|JeWA07C!<1O)~K1O^5L1_uWQ2nrAi3JD1c6b=sz5Em2}7#9>478)HT9~v7Y92OQJEFdE$Cn+i^86Pb$EhsQ0C@Coa$p8xo"
+    "00;mG0Ra&J|I7de01yxb|Jncu0RaF2KLE~LVndWgq5Tv?q{-cWd_I`FfB)G"
+)
+
+
+@pytest.mark.parametrize("lost", [0, 8])
+def test_an_arithmetic_jpeg_is_whole_without_the_zeros_at_its_end_but_not_without_more(
+    lost: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(ARITHMETIC[: -2 - lost] + ARITHMETIC[-2:])
+    photo = Photo(tmp_path, "a.jpg")
+    if lost:
+        with pytest.raises(TruncatedInput, match="end before its last pixel"):
+            photo.read_stored(((0, 8), (0, 8)))
+    else:
+        with Image.open(tmp_path / "a.jpg") as image:
+            assert np.array_equal(photo.read_stored(((0, 8), (0, 8))), np.asarray(image))
 
 
 def test_a_photo_that_became_another_is_seen(tmp_path: Path) -> None:
