@@ -262,7 +262,7 @@ def test_midx_names_its_datasets(tmp_path: Path) -> None:
     found = links(tmp_path)
     assert found["visus.idx"] == "visus.midx"
     assert found["A/visus.idx"] == "A/visus.idx"
-    for url, error in (("../x.idx", UnsafePath), ("http://x.org/y.idx", UnsafePath), ("B/visus.idx", MissingSource)):
+    for url, error in (("../x.idx", UnsafePath), ("http://x.org/y.idx", UnsafePath), ("./B/visus.idx", MissingSource)):
         (tmp_path / "visus.midx").write_text(f'<dataset><dataset url="{url}" /></dataset>')
         with pytest.raises(error):
             links(tmp_path)
