@@ -111,7 +111,7 @@ def _facts(sample: Sample, result: dict[str, Any]) -> list[str]:
     components = result["fields"][0]["components"]
     dtype = result["dtype"] + (f"[{components}]" if components > 1 else "")
     speed = result["bytes_in"] / 1e6 / max(result["seconds"], 1e-3)
-    sizes = [size_text(result["bytes_in"]), size_text(result["bytes_out"]), f"{speed:.1f}"]
+    sizes = [size_text(result["bytes_in"]), size_text(result["bytes_out"]), f"{speed:.2f}"]
     return [sample.name, sample.sensor, shape, dtype, str(result["levels"]), *sizes]
 
 
