@@ -40,7 +40,7 @@ from scray.errors import (
 
 TAR_HEAD_BYTES = 512
 VOLUME_LABEL, DUMPED_FOLDER, CONTINUED = b"V", b"D", b"M"  # kinds of members that GNU tar alone has
-DEFLATE64 = 9
+DEFLATE64, UTF8_NAME, UNICODE_PATH = 9, 0x800, 0x7075
 ZIP_HEAD_BYTES = 30  # of a member, at least
 SEVEN_HEAD_BYTES = 32
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".tzst"})
@@ -98,7 +98,7 @@ def _zip(path: Path, crate: Crate) -> None:
         _check_spans(crate, members)
         crate.allowance.admit(len(members), sum(member.file_size for member in members), crate.archive)
         for member in members:
-            name = member.orig_filename.replace("\\", "/")  # as some programs on Windows spell it
+            name = _zip_name(member).replace("\\", "/")  # as some programs on Windows spell it
             _check_mode(crate, name, member.external_attr >> 16)
             if member.flag_bits & 0x1:
                 raise EncryptedArchive(f"{name} in {crate.archive} is encrypted; upload it without a password.")
@@ -110,6 +110,23 @@ def _zip(path: Path, crate: Crate) -> None:
                 continue
             with archive.open(member) as file:
                 crate.keep(name, _pieces(file))
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """UTF-8 where the member says so, has it beside its name (0x7075), or its bytes are nothing else; else cp437."""
+    if member.flag_bits & UTF8_NAME:
+        return member.orig_filename
+    raw = member.orig_filename.encode("cp437")
+    extra, checksum = member.extra, struct.pack("<I", zlib.crc32(raw))
+    while len(extra) >= 9:
+        kind, size = struct.unpack_from("<HH", extra)
+        if kind == UNICODE_PATH and extra[5:9] == checksum:
+            raw = extra[9 : 4 + size]
+        extra = extra[4 + size :]
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return member.orig_filename
 
 
 def _inflated64(path: Path, member: zipfile.ZipInfo) -> Iterator[bytes]:

@@ -494,6 +494,28 @@ def test_a_hollow_file_of_a_tar_is_a_bomb_by_its_size(upload: Path, tmp_path: Pa
         unpacked(upload, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("raw", "beside", "name"),
+    [
+        ("gr\u00f6\u00dfe.tif".encode(), b"", "gr\u00f6\u00dfe.tif"),
+        (b"gr\x94\xe1e.tif", b"", "gr\u00f6\u00dfe.tif"),
+        (b"\xb4\xf3.tif", "\u5927.tif".encode(), "\u5927.tif"),
+    ],
+)
+def test_names_of_a_zip_that_does_not_say_their_letters(
+    upload: Path, tmp_path: Path, raw: bytes, beside: bytes, name: str
+) -> None:
+    member = zipfile.ZipInfo("_" * len(raw))
+    if beside:
+        said = struct.pack("<BI", 1, zlib.crc32(raw)) + beside
+        member.extra = struct.pack("<HH", 0x7075, len(said)) + said
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(member, b"x")
+    (upload / "in.zip").write_bytes(out.getvalue().replace(member.filename.encode(), raw))
+    assert unpacked(upload, tmp_path / "out") == {name: b"x"}
+
+
 def test_what_windows_packs_of_large_files_is_read_and_checked(upload: Path, tmp_path: Path) -> None:
     whole = os.urandom(9_000) + bytes(200_000) + os.urandom(9_000)
     deflater = inflate64.Deflater()
