@@ -13,7 +13,7 @@ from scray.errors import BadParameter
 EARTH_RADIUS = 6_378_137.0  # of the sphere that EPSG:3857 projects
 MAX_LATITUDE = 85.06
 MAX_HEIGHT = 1e6  # metres: what is said to be higher is no camera's
-BELOW = (1, 3)  # of GPSAltitudeRef: under the sea, or, by Exif 3, under the ellipsoid
+BELOW = (1, 3)  # of GPSAltitudeRef: under the sea or the ellipsoid, as Exif 2 and Exif 3 number it
 FILM_DIAGONAL = 43.267  # mm, of what "focal length in 35 mm film" refers to
 SURVEY3_SENSOR = 6.17  # mm, the longer side
 ASSUMED_FILM_FOCAL_LENGTH = 28.0  # mm, where nothing is known of the lens
