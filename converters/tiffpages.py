@@ -9,9 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,14 +76,16 @@ class Pages:
 
     def check_apart(self, page: Any, name: str) -> None:
         """Raise where strips or tiles lie partly over each other, or over the page's own tags; reads nothing."""
-        most = math.prod(self.segment) * self.dtype.itemsize if self.raw else sys.maxsize
-        found = {(o, o + min(n, most)) for o, n in zip(page.dataoffsets, page.databytecounts, strict=True) if n}
-        if self.plain(page):
-            found = {(page.dataoffsets[0], page.dataoffsets[0] + self.page_bytes)}
-        spans = sorted(found)  # the very same strip may serve twice
-        if any(stop > start for (_, stop), (start, _) in pairwise(spans)):
+        starts, sizes = np.array(page.dataoffsets[:1], np.int64), np.array([self.page_bytes], np.int64)
+        if not self.plain(page):
+            starts, sizes = (np.array(found, np.int64) for found in (page.dataoffsets, page.databytecounts))
+            sizes = np.minimum(sizes, math.prod(self.segment) * self.dtype.itemsize) if self.raw else sizes
+        order = np.lexsort((sizes, starts))
+        starts, stops = starts[order], (starts + sizes)[order]
+        twice = (starts[:-1] == starts[1:]) & (stops[:-1] == stops[1:])  # the very same strip may serve twice
+        if ((stops[:-1] > starts[1:]) & (stops[1:] > starts[1:]) & ~twice).any():
             raise BadInput(f"{name} has strips or tiles that lie over each other: the file is damaged.")
-        if any(start <= page.offset < stop for start, stop in spans):
+        if ((starts <= page.offset) & (page.offset < stops)).any():
             raise BadInput(f"{name} has strips or tiles that lie over its tags: the file is damaged.")
 
     def plain(self, page: Any) -> bool:
