@@ -27,6 +27,7 @@ class Proxy:
         self.asked = 0  # pieces towards the service: of short questions, one each
         self.breaks: range = range(0)  # which of them meet a line that breaks
         self.breaks_late = False  # after the service has it, and before it can answer
+        self.answers_lost = 0  # so many of the next answers meet a line that breaks
         self.pause_seconds = 0.0  # after each piece of 64 KiB: how slow the line is
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
@@ -110,14 +111,20 @@ class Proxy:
             self.asked += 1
             return self.asked in self.breaks
 
+    def _loses_answer(self) -> bool:
+        with self._lock:
+            lost = self.answers_lost > 0
+            self.answers_lost -= lost
+            return lost
+
     def _carry(self, source: socket.socket, target: socket.socket, ends: threading.Semaphore, counted: bool) -> None:
         """One direction; who ends last closes both."""
         with suppress(OSError):
             while data := source.recv(PIECE_BYTES):
                 self._flows.wait()
                 time.sleep(self.pause_seconds)
-                broken = counted and self._breaks_now()
-                if not broken or self.breaks_late:
+                broken = self._breaks_now() if counted else self._loses_answer()
+                if not broken or (counted and self.breaks_late):
                     target.sendall(data)
                 if broken:
                     self.cut()
