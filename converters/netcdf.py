@@ -333,8 +333,8 @@ class NetCDFReader(Reader):
         try:
             with reading(volume.files[0], "NetCDF"):
                 self._item = dataset[as_listed(volume.options["path"])]
-            self._extent: Box = tuple((0, int(n)) for n in self._item.shape)
-            self._chunks = self._in_hdf5(store) if tree else None
+                self._extent: Box = tuple((0, int(n)) for n in self._item.shape)
+                self._chunks = self._in_hdf5(store) if tree else None
             if (tuple(self._item.shape) or (1,)) + self._part.inner != volume.source_shape:
                 raise MixedInput(f"{volume.files[0]}:{volume.selector} has changed since it was planned.")
         except BaseException:
