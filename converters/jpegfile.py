@@ -134,7 +134,7 @@ def _note(found: JpegFile, marker: int, body: bytes, name: str) -> None:
         found.interval = struct.unpack_from(">H", body)[0]
     elif marker == 0xDC:
         raise Unsupported(f"{name} is a JPEG that states its height after its pixels, which cannot be read.")
-    elif marker == 0xE1 and body.startswith(b"Exif\0") and not found.exif:
+    elif marker == 0xE1 and body.startswith(b"Exif\0\0") and not found.exif:
         found.exif = body[6:]
     elif marker == 0xE1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
         found.xmp = body[29:]

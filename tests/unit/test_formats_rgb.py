@@ -116,6 +116,15 @@ def test_orientation_turns_pixels_and_size_alike(tmp_path: Path, orientation: in
     assert stated == (None if orientation == 1 else {"stated": orientation, "applied": True})
 
 
+def test_exif_under_another_name_turns_nothing(tmp_path: Path) -> None:
+    """DC-008, 4.7.2: the name is Exif and two zeros; viewers pass over a block called otherwise."""
+    exif = Image.Exif()
+    exif[274] = 6
+    data = jpeg(smooth(24, 40), exif=exif).replace(b"Exif\0\0", b"Exif\0\x24")
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert np.array_equal(pixels(tmp_path, "a.jpg"), np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))))
+
+
 @pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 3}])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_jpeg_is_what_pillow_sees(tmp_path: Path, how: dict[str, Any], samples: int) -> None:
