@@ -30,9 +30,10 @@ QUICK = Manner(form_bytes=MEBIBYTE, chunk_bytes=4 * MEBIBYTE)
 SIZE = 120 * MEBIBYTE + 12_345
 
 SENDER = """
-import json, sys
+import json, signal, sys
 from pathlib import Path
 from scray.client import Manner, ScrayClient
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background of a shell
 url, path, state, fields = sys.argv[1:]
 manner = Manner(form_bytes=1 << 20, chunk_bytes=4 << 20)
 with ScrayClient(url, manner=manner, state_folder=Path(state)) as client:
