@@ -45,11 +45,12 @@ def detectors(store: H5Store, tree: Tree) -> list[Node]:
 def default_signal(store: H5Store, tree: Tree) -> Node | None:
     """What the file itself calls its data: along `default`, else the signal of most axes; None where it says nothing.
 
-    Raises MissingSource or UnsafePath when the default signal lies in a file that is not there, or when signals do and
-    what is left has fewer than two axes: the rest is not the data.
+    Raises MissingSource or UnsafePath when the signal that the root calls default lies in a file that is not there, or
+    when signals do and what is left has fewer than two axes: the rest is not the data. Beamlines write the default of
+    an NXentry whether or not that detector was saved.
     """
     nodes = _along_default(store, tree)
-    if not nodes and tree.lost:
+    if not nodes and tree.lost and _default(tree.groups[0]):
         raise next(iter(tree.lost.values()))
     nodes = nodes or signals(store, tree) or detectors(store, tree)
     best = max(nodes, key=axes_of, default=None)

@@ -71,6 +71,15 @@ def the_default_names_an_entry_alone(folder: Path) -> Expected:
 
 
 @quirk
+def the_default_of_an_entry_was_not_saved(folder: Path) -> Expected:
+    with h5(folder, "a.nxs") as file:
+        entry = group(file, "entry", "NXentry", default="lost")
+        group(entry, "lost", "NXdata", signal="v")["v"] = h5py.ExternalLink("gone.h5", "/v")
+        group(entry, "saved", "NXdata", signal="v")["v"] = cube()
+    return {"/entry/saved/v": cube()}
+
+
+@quirk
 def the_default_begins_at_the_entry(folder: Path) -> Expected:
     with h5(folder, "a.nxs") as file:
         entry = group(file, "entry", "NXentry", default="shown")
