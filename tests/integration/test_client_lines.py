@@ -177,7 +177,8 @@ def test_a_folder_goes_on_at_the_file_where_it_was(api: Api, proxy: Proxy, tmp_p
         before = proxy.sent_bytes
         upload = sender.upload(folder, **FIELDS)
     assert before >= 10_000_000
-    assert proxy.sent_bytes - before <= 23 * 500_000 + 100_000, "three more were under way"
+    # three more were under way: their rest may still come in, and be in the way of them when they are sent again
+    assert proxy.sent_bytes - before <= 26 * 500_000 + 100_000
     for number in range(40):
         name = f"sub/{number:02}.tif"
         assert stored(api, upload.dataset_uuid, name) == (folder / name).read_bytes()
