@@ -67,6 +67,11 @@ class Child:
         try:
             self.process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        if self.process is not None:
             self.process.kill()
             self.process.wait()
 

@@ -58,6 +58,7 @@ class Stack:
         self.id = new_id()
         self.children: dict[str, Child] = {}
         self.stopping = threading.Event()
+        self.ports: head.Ports  # Ray's, chosen when it starts
         self.raylet, self.looked = False, 0.0  # whether Ray's was there when it was last looked for, and when
         created = psutil.Process().create_time()
         self.state = State(self.id, "starting", os.getpid(), created, str(self.places.data))
@@ -92,14 +93,14 @@ class Stack:
         embedded_database = not settings.get("MONGO_URL")
         if embedded_database:
             self._start_database()
-        ray = self._start_ray(int(settings.get("SCRAY_WORKERS", 0)))
+        self._start_ray(int(settings.get("SCRAY_WORKERS", 0)))
         if embedded_database:
             settings["MONGO_URL"] = self._await_database()
         write_settings(self.places.settings, settings)
         self.state.mongo = without_password(settings["MONGO_URL"])
         self.state.api = f"http://{head.LOOPBACK}:{settings['SCRAY_API_PORT']}"
         self._add("api", lambda: [sys.executable, "-m", "api"])
-        self._await("ray", lambda: answers(ray.gcs) and answers(ray.dashboard))
+        self._await("ray", self._ray_answers)
         self._add("driver", lambda: [sys.executable, "-m", "cluster.driver"])
         self._await("api", lambda: succeeds(f"{self.state.api}/healthz"))
         self._await("driver", lambda: "runs code" in self.children["driver"].last_words())
@@ -115,13 +116,15 @@ class Stack:
         self._await("database", lambda: embedded.port_in(log) is not None)
         return embedded.url(embedded.port_in(log) or 0)
 
-    def _start_ray(self, cpus: int) -> head.Ports:
+    def _start_ray(self, cpus: int) -> None:
         ports, folder = head.Ports.choose(), head.temporary_folder(self.places.data)
         head.write_token(self.places.token)
         self.state.ray, self.state.dashboard = ports.address, ports.dashboard_url
-        self.state.temporary = str(folder)
+        self.state.temporary, self.ports = str(folder), ports
         self._add("ray", lambda: head.command(ports, folder, cpus or os.cpu_count() or 1))
-        return ports
+
+    def _ray_answers(self) -> bool:
+        return answers(self.ports.gcs) and answers(self.ports.dashboard)
 
     def _environment(self) -> dict[str, str]:
         environment = for_child(self.id, self.places.settings)
@@ -159,13 +162,23 @@ class Stack:
         """Start again what falls over, until told to stop; what keeps falling over ends the stack."""
         while not self.stopping.wait(TICK_SECONDS):
             for child in self.children.values():
-                if child.running and not (child.name == "ray" and self._lost_raylet(child)):
-                    continue
-                if child.restarts_within(RESTARTS_WITHIN_SECONDS) > RESTARTS:
-                    raise StackFailed(f"{child.name} keeps ending. The end of {child.log}: {child.last_words()}")
-                child.stop()
-                child.start()
-                self._enter("ready")
+                if self._fell(child):
+                    self._start_again(child)
+
+    def _fell(self, child: Child) -> bool:
+        """Whether it is to be started again now: the driver not before there is a Ray for it."""
+        if child.running:
+            return child.name == "ray" and self._lost_raylet(child)
+        return child.name != "driver" or self._ray_answers()
+
+    def _start_again(self, child: Child) -> None:
+        if child.restarts_within(RESTARTS_WITHIN_SECONDS) > RESTARTS:
+            raise StackFailed(f"{child.name} keeps ending. The end of {child.log}: {child.last_words()}")
+        child.stop()
+        if child.name == "ray":
+            self.children["driver"].kill()  # by itself it would notice after a minute that its Ray is gone
+        child.start()
+        self._enter("ready")
 
     def _lost_raylet(self, ray: Child) -> bool:
         """Whether Ray's raylet has ended since the last look: `ray start --block` may stay without it."""

@@ -43,6 +43,18 @@ def is_ready(state: State) -> bool:
     return stack.succeeds(f"{state.api}/readyz")
 
 
+def actors(state: State) -> set[int]:
+    """The processes in which drivers run."""
+    return {process.pid for process in marked(state.id) if process.name().startswith("ray::Driver")}
+
+
+def beat_age_seconds(state: State) -> float:
+    settings = Settings(_env_file=state.settings_file)  # type: ignore[call-arg]
+    database = connect(settings.mongo_url, settings.db_name)
+    with database.client:
+        return min(float(driver["age_seconds"]) for driver in Catalog(database).drivers() if "slots" in driver)
+
+
 def start(command: list[str], mark: str, **more: str) -> subprocess.Popen[bytes]:
     """A command of the user's in a process group of its own, as a terminal would make it."""
     environment = {**os.environ, MARK: mark, **more}
@@ -93,11 +105,15 @@ def test_ray_without_its_raylet_is_started_again(first: State) -> None:
     before = read_state(places)
     assert before is not None
     raylet = next(process for process in marked(first.id) if process.name() == "raylet")
+    driver = actors(first)
     time.sleep(2 * stack.LOOK_SECONDS)  # it has been seen
     raylet.kill()
     until(lambda: (read_state(places) or before).children["ray"] != before.children["ray"], 60, "the restart")
     until(lambda: any(process.name() == "raylet" for process in marked(first.id)), 60, "a raylet")
-    until(lambda: is_ready(first), 120, "readiness")
+    until(lambda: bool(actors(first) - driver), 45, "another driver")  # clients of Ray notice after a minute
+    came = time.monotonic()
+    until(lambda: beat_age_seconds(first) < time.monotonic() - came, 60, "its heartbeat")
+    assert is_ready(first)
 
 
 def test_two_stacks_do_not_see_each_other(first: State, tmp_path: Path) -> None:
