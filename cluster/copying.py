@@ -103,7 +103,7 @@ class Copier:
             self._fail(error, copy)
             return
         self.tries = 0
-        self._clear(lambda *_: False, copy.uuid)
+        self._clear(copy.is_anothers, copy.uuid)
         copy.tell({"state": PUBLISHED, "link": target.link(copy.uuid), "bytes": size}, FOR_EVER_SECONDS)
 
     def _fail(self, error: Exception, copy: Copy) -> None:
@@ -112,7 +112,7 @@ class Copier:
         self.tries += 1
         final = judge(error) is Verdict.PERMANENT and not isinstance(error, RemoteChanged)
         if final:
-            self._clear(lambda *_: False, copy.uuid)
+            self._clear(copy.is_anothers, copy.uuid)
         state = {"state": FAILED if final else WAITING, "error_code": code, "error_message": message}
         copy.tell(state, FOR_EVER_SECONDS if final else delay_seconds(self.tries, self.random))
 
@@ -179,6 +179,11 @@ class Copy:
             raise _Draining
         if self._look() != self._result:
             raise LeaseLost(f"There is a newer result of {self.uuid}.")
+
+    def is_anothers(self, *_unfinished: object) -> bool:
+        """Asked of an upload of parts after it was found: as long as this copy is ours, it is nobody else's."""
+        self.tell({"state": COPYING, "bytes": self._sent})
+        return False
 
     def _look(self) -> tuple[int, ...]:
         """What tells one result from the next."""

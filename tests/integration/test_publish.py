@@ -253,6 +253,16 @@ def test_parts_of_copies_that_nobody_goes_on_with_are_removed(row: Row, client: 
     assert row.uuid not in left()
 
 
+def test_whoever_lost_a_copy_ends_no_upload_of_the_next_one(row: Row, client: Any) -> None:
+    late = row.copy("late", seconds=0)
+    row.copy("owner")
+    started = client.create_multipart_upload(Bucket="results", Key=row.key("large.bin"))
+    with pytest.raises(LeaseLost):
+        Copier(row.desk, row.copies, lambda: False)._fail(RuntimeError("late"), late)
+    found = client.list_multipart_uploads(Bucket="results", Prefix=row.key("")).get("Uploads", ())
+    assert [one["UploadId"] for one in found] == [started["UploadId"]]
+
+
 def test_deaths_are_told_in_the_log_of_the_run_that_made_the_result(row: Row) -> None:
     folder, run = row.desk.storage.log_dir(row.uuid), "20260102T000000Z-0123abcd"
     for name in ("20260101T000000Z-0123abcd", run):
