@@ -24,6 +24,7 @@ from cluster.state import State
 from scray.catalog import Catalog
 from scray.client import ScrayClient
 from scray.crash import FOLDER, POINTS
+from scray.reconcile import REAPS_EVERY_LEASES
 from tests.chaos.load import parts
 from tests.chaos.test_kills import database_of
 from tests.chaos.witness import Witness
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parents[2]
 FORM = os.environ.get("CHAOS") or "minute"
 SOME = ("publish noted",)
 LEASE_SECONDS = 6
+ROUND_SECONDS = REAPS_EVERY_LEASES * LEASE_SECONDS  # so long may staging stay that its owner did not remove
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +109,15 @@ def test_a_driver_stopped_past_its_lease_changes_nothing_when_it_goes_on(
         rows = database["visstoredatas"]
         done = {"uuid": uuid, "status": "done", "lease": None}
         until(lambda: rows.count_documents(done) == 1, 60, "another driver's end of the dataset")
-        until(lambda: not (data / "converted" / ".staging" / uuid).exists(), 30, "the end of its staging")
-        result = data / "converted" / uuid
+        result, staging = data / "converted" / uuid, data / "converted" / ".staging" / uuid
+        until(lambda: not staging.exists(), ROUND_SECONDS + 30, "the end of its staging")
         row, before = rows.find_one({"uuid": uuid}), tree_digests(result)
         assert driver.status() == psutil.STATUS_STOPPED, "it was ended before it could go on"
         driver.resume()
         until(lambda: not holds(database, driver.pid, uuid), 30, "the frozen driver's knowledge that it lost it")
         assert rows.find_one({"uuid": uuid}) == row
         assert tree_digests(result) == before
-        assert not (data / "converted" / ".staging" / uuid).exists()
+        assert not staging.exists()
         assert row is not None
         assert sum(line["to"] == "done" for line in row["audit"]) == 1
         until(lambda: witness.read_times[uuid] > 0, 30, "the reader's look")
