@@ -268,13 +268,22 @@ class _Swap:
         try:
             for folder in data_folders(self.target):
                 for path in _files(self.target / folder) if folder not in replaced else ():
-                    _link(path, self.tree / path.relative_to(self.target))
+                    self._link(path.relative_to(self.target))
             _exchange(self.tree, self.target)
         except OSError as error:
             if error.errno in REFUSALS:
                 return False
             raise
         return True
+
+    def _link(self, name: Path) -> None:
+        """Never a new tree in the place of one that somebody else has taken: it would be published with nothing but
+        this.
+        """
+        for folder in reversed(name.parents[:-1]):
+            (self.tree / folder).mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(self.target / name, self.tree / name, follow_symlinks=False)
 
     def _replace_each(self, new: set[Path]) -> None:
         """File by file: data, then what describes them, then headers, the top one last; then what is left
@@ -326,12 +335,6 @@ def _is_data(name: Path) -> bool:
 
 def _publish_order(name: Path) -> tuple[bool, bool, int, str]:
     return name.name == HEADER, not _is_data(name), -len(name.parts), str(name)
-
-
-def _link(path: Path, copy: Path) -> None:
-    copy.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        os.link(path, copy, follow_symlinks=False)
 
 
 def _exchange(one: Path, other: Path) -> None:

@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +41,7 @@ def dies_at(line: int, work: Callable[[], None]) -> bool:
     if child == 0:
         code = 3
         try:
-            _end_at(line)
+            _before(line, lambda: os._exit(9))
             work()
             code = 0
         finally:
@@ -50,7 +51,8 @@ def dies_at(line: int, work: Callable[[], None]) -> bool:
     return code == 9
 
 
-def _end_at(line: int) -> None:
+def _before(line: int, happens: Callable[[], None]) -> None:
+    """Something `happens` before the `line`-th line of storage.py that this thread would execute."""
     left = line
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
@@ -60,7 +62,8 @@ def _end_at(line: int) -> None:
             return None
         if event == "line":
             if left == 0:
-                os._exit(9)
+                sys.settrace(None)
+                happens()
             left -= 1
         return trace
 
@@ -150,6 +153,38 @@ def test_publish_can_die_between_any_two_lines(
         assert_published(staged, target, old)
     assert line > 5
     assert seen_after_death == {old, NEW}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["exchange", "no exchange"])
+def test_a_late_publisher_whose_work_was_taken_over_changes_nothing(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Between any two of its lines another one takes the folder, publishes what is in it, and is done."""
+    refuse(monkeypatch, what)
+    line, overtaken = 0, True
+    while overtaken:
+        staged = lay(memory / str(line) / "late" / "tree", tree_of(NEW))
+        target = lay(memory / str(line) / "converted", tree_of(OLD))
+        overtaken = False
+
+        def take_over(staged: Path = staged, target: Path = target) -> None:
+            nonlocal overtaken
+            overtaken = True
+            taken = staged.parent.rename(staged.parent.with_name("taken"))
+            if (taken / "tree").exists():
+                publish_tree(taken / "tree", target)
+
+        before = sys.gettrace()
+        with suppress(FileNotFoundError):
+            _before(line, take_over)
+            try:
+                publish_tree(staged, target)
+            finally:
+                sys.settrace(before)
+        assert reads_whole(target) == NEW, f"before line {line}"
+        line += 1
+    assert line > 5
 
 
 def assert_published(staged: Path, target: Path, old: str | None) -> None:
