@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from converters.fax import FAX, proven
 from converters.jpegfile import decode_whole, parse_jpeg
 from converters.lerc import LERC, PARAMETERS, decode_lerc
+from converters.nodata import left_out
 from converters.volume import Box
 from scray.errors import BadInput, ScrayError, TruncatedInput, Unsupported
 
@@ -127,7 +128,7 @@ class Pages:
         if not count:
             if offset or not self.sparse:
                 raise BadInput(f"Strip or tile {index} of {self.name} is missing.")
-            return np.full(self.segment, self.keyframe.nodata, self.dtype)
+            return np.full(self.segment, left_out(self.keyframe, self.dtype), self.dtype)
         data = os.pread(fd, count, offset)
         if len(data) != count:
             raise TruncatedInput(f"Strip or tile {index} of {self.name} is cut short.")

@@ -15,6 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from converters.faults import check_size, reading
+from converters.nodata import sample_for_nothing
 from converters.tiffchain import Directory, Key, read_directory, walk
 from converters.tiffpages import Pages
 from converters.volume import Box
@@ -32,7 +33,6 @@ from scray.errors import (
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters is raised or noted
 
 MAX_PLANES = 10_000_000
-_GDAL_NODATA = 42113
 _FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _MASTER = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*?\bMetadataFile\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _EXTENT = re.compile(r"""\bSize([ZCT])\s*=\s*(["'])(\d+)\2""")
@@ -106,7 +106,10 @@ class TiffStack:
     def _one_piece(self) -> int | None:
         """Where all pages of the series begin, if they lie uncompressed one behind the other."""
         offset = self.series.dataoffset if self.pages.raw else None
-        return offset if offset and all(self.pages.plain(page) for page in self.series) else None
+        if not offset or not all(self.pages.plain(page) for page in self.series):
+            return None
+        starts = (offset + number * self.pages.page_bytes for number in range(len(self.series)))
+        return offset if all(page.dataoffsets[0] == at for page, at in zip(self.series, starts, strict=True)) else None
 
     def _check_pages(self) -> None:
         """Every page that the series promises is there, alike, and inside its file."""
@@ -184,8 +187,7 @@ class TiffStack:
     @property
     def nodata(self) -> float | None:
         """The number that GDAL says stands for nothing, where it is one and not NaN."""
-        value = self.keyframe.nodata if _GDAL_NODATA in self.keyframe.tags else None
-        return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
+        return sample_for_nothing(self.keyframe, self.pages.dtype)
 
     @property
     def parts(self) -> frozenset[str]:
