@@ -13,6 +13,7 @@ from typing import Any
 
 import h5py
 import imagecodecs
+import numpy as np
 
 from converters.h5scale import at_the_edge, sample_bytes
 from converters.volume import Box
@@ -35,7 +36,6 @@ _SIZES: dict[int, Callable[[bytes, int], int]] = {
     # The filter takes the error code of its decoder for a size, and memory that nobody wrote for samples.
     32015: lambda data, limit: len(imagecodecs.zstd_decode(data, out=limit)),
 }
-_SAME_SIZE = frozenset({h5py.h5z.FILTER_SHUFFLE})
 
 
 class Chunks:
@@ -83,15 +83,27 @@ class Chunks:
 
     def _unpacked(self, data: bytes, mask: int) -> int | None:
         """The bytes of a chunk after its filters; None where they cannot be told without undoing all of them."""
+        mixed = False
         for number, (code, _, values, _) in reversed(list(enumerate(self.filters))):
             plain = code == 32008 and (len(values) <= _BITSHUFFLE_CODEC or not values[_BITSHUFFLE_CODEC])
-            if mask >> number & 1 or code in _SAME_SIZE or plain:
+            if mask >> number & 1:
                 continue
-            if code == h5py.h5z.FILTER_FLETCHER32:
+            if code == h5py.h5z.FILTER_SHUFFLE:  # some write it behind the codec
+                data = _unshuffled(data, *values[:1])
+            elif plain:
+                mixed = True
+            elif code == h5py.h5z.FILTER_FLETCHER32:
                 data = data[:-_CHECKSUM_BYTES]
             elif code in _SIZES:
-                packed = any(c not in _SAME_SIZE for c, *_ in self.filters[:number])
-                return None if packed else _SIZES[code](data, self.bytes)
+                packed = any(c != h5py.h5z.FILTER_SHUFFLE for c, *_ in self.filters[:number])
+                return None if packed or mixed else _SIZES[code](data, self.bytes)
             else:
                 return None
         return len(data)
+
+
+def _unshuffled(data: bytes, size: int = 1) -> bytes:
+    """The bytes before shuffle put the first ones of all samples of `size` bytes first; a rest stays behind."""
+    count = len(data) // size
+    whole = np.frombuffer(data, "u1", count * size).reshape(size, count)
+    return whole.T.tobytes() + data[count * size :]

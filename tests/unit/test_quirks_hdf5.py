@@ -452,6 +452,29 @@ def a_filter_that_was_skipped_for_a_chunk(folder: Path) -> Expected:
     return {"/data": values}
 
 
+def packed_first(folder: Path, code: int) -> Array:
+    """The order in which many C programs ask for their filters: the codec, then shuffle, then a checksum."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk((2, 4, 7))
+    properties.set_filter(code, h5py.h5z.FLAG_OPTIONAL, (1,) if code == h5py.h5z.FILTER_DEFLATE else ())
+    properties.set_shuffle()
+    properties.set_fletcher32()
+    with h5(folder) as file:
+        made = h5py.h5d.create(file.id, b"data", h5py.h5t.STD_I32BE, h5py.h5s.create_simple(CUBE), properties)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, cube("<i4") % 9)
+    return cube("<i4") % 9
+
+
+@quirk
+def shuffled_behind_deflate(folder: Path) -> Expected:
+    return {"/data": packed_first(folder, h5py.h5z.FILTER_DEFLATE)}
+
+
+@quirk
+def shuffled_behind_lzf(folder: Path) -> Expected:
+    return {"/data": packed_first(folder, h5py.h5z.FILTER_LZF)}
+
+
 @quirk
 def a_chunk_with_a_missing_filter(folder: Path) -> Expected:
     with h5(folder) as file:
