@@ -221,7 +221,7 @@ class Conversion(Run):
         result = describe(plan, target)
         result["seconds"] = round(time.monotonic() - self.began, 3)
         fields = {"conversion": result, "data_conversion_needed": False}
-        fields |= superseded(self.desk, target, plan.folder) | copying.wanted(self.desk, self.claim.uuid)
+        fields |= superseded(self.desk, target) | copying.wanted(self.desk, self.claim.uuid)
         if not self.insist(lambda: self.desk.queue.finish(self.claim, fields)):
             self.lost()
         reach("done")

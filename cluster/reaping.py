@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from typing import Any
 from cluster import syncing
 from cluster.desk import Desk
 from cluster.nodes import NODES
+from scray import manifest
 from scray.errors import NotFound
 from scray.log import Action, event
 from scray.runlog import forget
 from scray.status import ENDS
-from scray.storage import data_folders, reap_staging, remove_superseded
+from scray.storage import reap_staging, remove_superseded
 
 AT_ONCE = 100
 UNTIL = "superseded_until"
@@ -36,11 +37,20 @@ def reap(desk: Desk, in_work: Collection[str]) -> None:
         NODES.beacon.sweep()
     reap_logs(desk, "".join(random.choices(HEX_DIGITS, k=2)))
     condition = {UNTIL: {"$lte": desk.queue.now()}, "status": "done"}
-    documents, _ = desk.catalog.datasets(condition, limit=AT_ONCE)
-    for document in documents:
-        removed = remove_superseded(desk.storage.converted_dir(document["uuid"]), {folder_of(document)})
-        event(Action.REAPED, ", ".join(removed), dataset=document["uuid"], count=len(removed))
-        desk.catalog.amend(document["uuid"], {UNTIL: None})
+    for document in desk.catalog.datasets(condition, limit=AT_ONCE)[0]:
+        reap_data(desk, document["uuid"], condition)
+
+
+def reap_data(desk: Desk, uuid: str, condition: Mapping[str, Any]) -> None:
+    """Remove what a result has replaced, if its dataset still fits `condition` once it is known what that is: the next
+    result may be there by now, and what it replaced has a grace of its own.
+    """
+    target = desk.storage.converted_dir(uuid)
+    folders = manifest.superseded(target)
+    for document in desk.catalog.datasets({**condition, "uuid": uuid}, limit=1)[0]:
+        remove_superseded(target, folders)
+        event(Action.REAPED, ", ".join(map(str, folders)), dataset=uuid, count=len(folders))
+        desk.catalog.amend(uuid, {UNTIL: None}, {UNTIL: document[UNTIL]})
 
 
 def reap_logs(desk: Desk, share: str) -> None:
@@ -50,15 +60,10 @@ def reap_logs(desk: Desk, share: str) -> None:
             forget(folder, time.time() - LOGS_SECONDS)
 
 
-def superseded(desk: Desk, target: Path, current: str) -> dict[str, Any]:
+def superseded(desk: Desk, target: Path) -> dict[str, Any]:
     """The field that says until when replaced data stay for readers that still hold the old header."""
-    replaced = any(folder.name != current for folder in data_folders(target))
-    return {UNTIL: desk.queue.now() + timedelta(seconds=desk.settings.grace_seconds) if replaced else None}
-
-
-def folder_of(document: dict[str, Any]) -> str:
-    """The name of the data folders of a dataset's present result."""
-    return str(document["conversion"]["plan"])[:8]
+    grace = timedelta(seconds=desk.settings.grace_seconds)
+    return {UNTIL: desk.queue.now() + grace if manifest.superseded(target) else None}
 
 
 def _has_ended(desk: Desk, uuid: str) -> bool:

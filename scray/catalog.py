@@ -155,12 +155,12 @@ class Catalog:
         return list(page), self._datasets.count_documents(condition)
 
     @steady
-    def amend(self, uuid: str, values: Mapping[str, Any]) -> None:
-        """Set fields that no step of the queue depends on."""
+    def amend(self, uuid: str, values: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> None:
+        """Set fields that no step of the queue depends on, if those that are `known` are still so."""
         if "status" in values:
             raise ValueError("the status is written by the queue alone")
         now = server_time(self._database)
-        self._datasets.update_one({"uuid": uuid}, {"$set": {**values, "updated_at": now}})
+        self._datasets.update_one({"uuid": uuid, **(known or {})}, {"$set": {**values, "updated_at": now}})
 
     @steady
     def unseal(self, uuid: str) -> None:

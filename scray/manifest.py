@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from scray.errors import BadInput
 from scray.spans import chunk_spans, hash_spans, root_digest
-from scray.storage import DATA_FOLDER, inside
+from scray.storage import DATA_FOLDER, data_folders, inside
 
 MANIFEST = "manifest.json"
 UNCOVERED = frozenset({MANIFEST, "run.json"})  # itself, and the record of how this run went
@@ -107,6 +107,19 @@ class Manifest:
         for path, file in promised.items():
             found += [f"missing: {path}"] if path not in present else _changes(root, file, read=read)
         return sorted(found)
+
+
+def superseded(root: Path) -> list[Path]:
+    """The data folders of a result that its manifest names nothing in, relative to `root`: those of former versions.
+
+    A dataset that was kept as it is may have data in folders of any name.
+    """
+    folders = data_folders(root)
+    if not folders:
+        return []
+    outputs = Manifest.from_json((root / MANIFEST).read_bytes()).outputs
+    present = {folder for file in outputs for folder in Path(file.path).parents}
+    return [folder for folder in folders if folder not in present]
 
 
 def _rows(files: Iterable[FileDigest]) -> list[dict[str, Any]]:

@@ -299,12 +299,10 @@ class _Swap:
                 path.unlink()
 
 
-def remove_superseded(target: Path, keep: set[str]) -> list[str]:
-    """Delete the data folders of former versions, all but the names in `keep`; returns the relative paths."""
-    gone = [folder for folder in data_folders(target) if folder.name not in keep]
-    for path in [*(target / folder for folder in gone), *target.rglob(f"{DOOMED}*")]:
+def remove_superseded(target: Path, folders: Iterable[Path]) -> None:
+    """Delete these data folders of former versions, by relative path, and what a removal that was killed left."""
+    for path in [*(target / folder for folder in folders), *target.rglob(f"{DOOMED}*")]:
         remove_tree(path)
-    return [str(folder) for folder in gone]
 
 
 def data_folders(root: Path) -> list[Path]:
