@@ -112,12 +112,13 @@ class Manifest:
 def superseded(root: Path) -> list[Path]:
     """The data folders of a result that its manifest names nothing in, relative to `root`: those of former versions.
 
-    A dataset that was kept as it is may have data in folders of any name.
+    A dataset that was kept as it is may have data in folders of any name; without a manifest nothing was replaced.
     """
     folders = data_folders(root)
-    if not folders:
+    try:
+        outputs = Manifest.from_json((root / MANIFEST).read_bytes()).outputs if folders else ()
+    except (OSError, BadInput):
         return []
-    outputs = Manifest.from_json((root / MANIFEST).read_bytes()).outputs
     present = {folder for file in outputs for folder in Path(file.path).parents}
     return [folder for folder in folders if folder not in present]
 

@@ -118,6 +118,8 @@ def test_data_of_former_results_go_after_their_grace(tmp_path: Path, database: D
     assert [path.name for path in data_folders(target)] == [plans[1].folder]
     assert verify(target) == []
     assert (desk.catalog.get("one") or {})["superseded_until"] is None
+    (target / "manifest.json").write_text("damaged")
+    assert superseded(desk, target) == {"superseded_until": None}
 
 
 def test_a_result_that_came_while_others_were_reaped_stays(
