@@ -11,11 +11,28 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.concurrency import run_in_threadpool
 
-from api import about, datasets, files, health, imports, jobs, large, logs, metrics, overview, problems, tus, uploads
+from api import (
+    about,
+    datasets,
+    files,
+    health,
+    imports,
+    jobs,
+    large,
+    logs,
+    metrics,
+    overview,
+    portal,
+    problems,
+    tus,
+    uploads,
+)
 from api.backend import Backend
+from api.bound import Bound
 from api.guard import LOOPBACK_NAMES, Guard, host_name
 from api.joining import join_left
 from api.landing import sweep, take_over_silent
+from api.override import Override
 from api.sessions import reap
 from scray.settings import Settings
 
@@ -41,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     app = FastAPI(title="scray", version=about.VERSION, lifespan=lifespan, responses=problems.REFUSALS)
     problems.install(app)
-    for room in (about, health, metrics, overview, uploads, imports, large, tus, jobs, logs, files, datasets):
+    for room in (about, health, metrics, overview, uploads, imports, large, tus, jobs, logs, files, datasets, portal):
         app.include_router(room.router)
     problems.describe(app)
     _guard(app, settings)
@@ -60,6 +77,8 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             allow_headers=["*"],
             expose_headers=list(tus.EXPOSED),
         )
+    app.add_middleware(Bound)
+    app.add_middleware(Override)
     app.add_middleware(problems.OneShape)
     app.add_middleware(Guard, hosts=_hosts(settings), origins=origins, token=settings.api_token)
 

@@ -17,11 +17,11 @@ from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from api.bound import DRAINED_BYTES, STREAMS
 from scray.errors import BadRequest, DigestMismatch, TimedOut
 
 IDLE_SECONDS = 300.0
 BATCH_BYTES = 1 << 20
-DRAINED_BYTES = 16 << 20  # so much of a refused body is still read, for senders that only then look up
 DIGEST_HEADERS = ("content-digest", "repr-digest")
 ALGORITHMS = {"sha-256": hashlib.sha256, "sha-512": hashlib.sha512}
 MEMBER = re.compile(r"\s*([a-z*][a-z0-9_.*-]*)=:([A-Za-z0-9+/=]*):\s*")  # a byte sequence of RFC 8941
@@ -40,6 +40,7 @@ class Body:
             promise for name in DIGEST_HEADERS for promise in read_promises(request.headers.getlist(name))
         ]
         request.state.hang_up = self.is_long
+        setattr(request.state, STREAMS, True)
 
     @property
     def is_promised(self) -> bool:

@@ -20,6 +20,7 @@ from scray.storage import safe_name, safe_relative
 EMAIL = re.compile(r"[^@\s\x00-\x1f<>()\[\],;:\\\"]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 PARAMETER_DEPTH = 4
+WINDOWS = "\\"  # between the folders of a path there; programs send `folder` as their system writes it
 
 
 def read_email(value: str) -> str:
@@ -157,8 +158,10 @@ class UploadFields(BaseModel):
         """
         name = safe_name(filename)
         place = self.relative_path
+        if place is None and self._folder_is_place and self.folder:
+            return safe_relative(f"{self.folder.replace(WINDOWS, '/')}/{name}")
         if place is None:
-            return safe_relative(f"{self.folder}/{name}" if self._folder_is_place and self.folder else name)
+            return safe_relative(name)
         return safe_relative(place + name if place.endswith("/") else place)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from typing import Protocol
+from urllib.parse import quote, unquote
 
 from api.multipart import Bytes, Multipart, read_boundary
 from scray.errors import BadRequest, InvalidField, UploadBroken
@@ -27,7 +28,8 @@ class Form:
     Promise: however the body is cut into pieces, `fields` and the bytes given to the sink are the same;
     memory stays below one piece and the bounded fields. Fields that are not in `names` are ignored. Raises
     `BadRequest` for a body that is no form, `UploadBroken` for one that ends too early, `InvalidField` for
-    a field that cannot be accepted. `file_field` is the name of the file part; a `named` one has a file name.
+    a field that cannot be accepted. `file_field` is the name of the file part; a `named` one has a file name, in
+    which every sign but letters, digits and `_.-~` is written as `%XX` where it is `quoted`.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class Form:
         *,
         file_field: str = FILE_FIELD,
         named: bool = True,
+        quoted: bool = False,
     ) -> None:
         self.fields: dict[str, str] = {}
         self.has_file = False
-        self.file_field, self.named = file_field, named
+        self.file_field, self.named, self.quoted = file_field, named, quoted
         self._parts = _Parts(self, names, sink)
         self._body = Multipart(read_boundary(content_type), self._parts)
         self.feed = self._body.feed
@@ -100,12 +103,18 @@ class _Parts:
         if self._form.named and not filename:
             raise InvalidField(f"The field '{self._name}' has no file name, so it is not a file.")
         self._form.has_file = True
-        self._sink.open(filename)
+        self._sink.open(_unquoted(filename) if self._form.quoted else filename)
 
     def _open_field(self) -> None:
         if self._name in self._form.fields:
             raise InvalidField(f"The field '{self._name}' was sent twice.")
         self._value = bytearray()
+
+
+def _unquoted(filename: str) -> str:
+    """The name, unless it is not quoted after all."""
+    plain = unquote(filename)
+    return plain if quote(plain, safe="") == filename else filename
 
 
 def _text(name: str, value: bytes) -> str:

@@ -156,6 +156,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(OSError, _storage)
+    app.add_exception_handler(UnicodeEncodeError, _no_text)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -223,6 +224,11 @@ async def _storage(request: Request, error: Exception) -> JSONResponse:
     return await _ours(request, DiskFull() if error.errno in FULL else StorageError())
 
 
+async def _no_text(request: Request, _error: Exception) -> JSONResponse:
+    """JSON can name half a character (a lone surrogate), which nothing can store."""
+    return await _ours(request, InvalidField("A text of the request holds half a character (a lone surrogate)."))
+
+
 def _hang_up(request: Request, answer: JSONResponse) -> JSONResponse:
     """End the connection where the rest of a refused body is not worth reading."""
     if getattr(request.state, "hang_up", bool)():
@@ -239,6 +245,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 def _field_error(found: Mapping[str, Any]) -> dict[str, Any]:
     """What is wrong with one field, without echoing what was sent."""
+    if found["type"] == "json_invalid":
+        return {"type": found["type"], "loc": ["body"], "msg": f"It is not JSON from character {found['loc'][-1]} on"}
     loc = list(found["loc"]) or ["body"]
     return {"type": found["type"], "loc": loc, "msg": found["msg"].removeprefix("Value error, ")}
 

@@ -11,6 +11,7 @@ import base64
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -76,6 +77,8 @@ class TusRoute(APIRoute):
                 response = _refusal(request, as_ours(error))
             except HTTPException as error:
                 response = problem(error.status_code, code_of(error.status_code), str(error.detail))
+                if error.status_code == HTTPStatus.PRECONDITION_FAILED:
+                    response.headers["Tus-Version"] = VERSION
             response.headers["Tus-Resumable"] = VERSION
             return response
 

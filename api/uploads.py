@@ -20,6 +20,7 @@ from api.state import BackendOf
 from scray.spans import CHUNK_BYTES
 
 MEGABYTE = 1 << 20
+QUOTES = "aiohttp/"  # its forms quote file names, as no other client does
 
 router = APIRouter(tags=["uploads"])
 
@@ -60,7 +61,8 @@ async def upload(request: Request, response: Response, backend: BackendOf) -> Ac
             response.headers["Connection"] = "close"
         return _accepted(found["_id"], found["dataset_uuid"], found["path"], found["size_bytes"])
     try:
-        form = Form(request.headers.get("content-type", ""), NAMES, arrival)
+        quoted = QUOTES in request.headers.get("user-agent", "")
+        form = Form(request.headers.get("content-type", ""), NAMES, arrival, quoted=quoted)
         arrival.fields = form.fields
         await body.pour(form.feed)
         form.finish()

@@ -148,6 +148,15 @@ class Catalog:
         return member or (bool(team) and profiles.find_one({"email": user, "team_id": team}) is not None)
 
     @steady
+    def reached_by(self, user: str) -> Document:
+        """The condition that a dataset is this user's, shared with them, or their team's: the same as `belongs`."""
+        teams = self._database[TEAMS].find({"$or": [{"emails": user}, {"owner": user}]}, {"uuid": 1, "team_name": 1})
+        profiles = self._database[PROFILES].find({"email": user}, {"team_id": 1})
+        names = [row.get(name) for row in teams for name in ("uuid", "team_name")]
+        known = [name for name in (*names, *(row.get("team_id") for row in profiles)) if name]
+        return {"$or": [*owned_by(user)["$or"], {"shared_with": user}, {"team_uuid": {"$in": known}}]}
+
+    @steady
     def datasets(self, condition: Mapping[str, Any], *, limit: int, offset: int = 0) -> tuple[list[Document], int]:
         """Datasets that fit `condition`, the last touched first, and how many there are in all."""
         found = self._datasets.find(condition, dict.fromkeys((*SECRETS, "files", "audit"), 0))

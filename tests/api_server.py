@@ -119,7 +119,7 @@ def serving(mongo_url: str, database: Database[dict[str, Any]], data: Path, **se
             env=environment, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     try:
-        until(lambda: port_file.exists() or process.poll() is not None, what="the start of the API")
+        until(lambda: port_file.exists() or process.poll() is not None, seconds=180, what="the start of the API")
         assert process.poll() is None, (data / "api.log").read_text()
         api = Api(f"http://127.0.0.1:{int(port_file.read_text())}", data, process, database)
         yield api
