@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from scray.client import Progress as Sent
     from scray.client import ScrayClient
 
+TOLD_PATHS = 10
 Identifier = Annotated[
     str, typer.Argument(metavar="UUID", help="UUID of the dataset (or its id, slug or name).", show_default=False)
 ]
@@ -52,6 +54,7 @@ def upload(
             raise BadRequest(f"{path} does not exist.")
         if not (path.is_file() or path.is_dir()):
             raise BadRequest(f"{path} is neither a file nor a folder.")
+    _tell_left_out(paths)
     name = name or paths[0].resolve().stem
     fields = {"sensor": read_sensor(sensor), "name": name, "user_email": user or f"{getpass.getuser()}@localhost"}
     with connect(data, api) as client, show.Progress(as_json=as_json) as progress:
@@ -110,7 +113,20 @@ def connect(data: Path, api: str) -> ScrayClient:
     """A client of the API named by an option, or of the stack that runs on the data folder."""
     from scray.client import ScrayClient
 
-    return ScrayClient(api or api_address(data), os.environ.get("SCRAY_API_TOKEN"))
+    client = ScrayClient(api or api_address(data), os.environ.get("SCRAY_API_TOKEN"))
+    client.ask("GET", "/healthz")  # one that was never there is told at once; one that goes away later is waited for
+    return client
+
+
+def _tell_left_out(paths: Sequence[Path]) -> None:
+    """Nobody shall believe that all of a folder was sent when it was not."""
+    from scray.client.local import left_out
+
+    found = left_out(paths)
+    for path, why in islice(found.items(), TOLD_PATHS):
+        print(f"{path} is not sent: it is {why}.", file=sys.stderr)
+    if len(found) > TOLD_PATHS:
+        print(f"… and {len(found) - TOLD_PATHS} more.", file=sys.stderr)
 
 
 def send(client: ScrayClient, paths: Sequence[Path], fields: Mapping[str, Any], progress: show.Progress) -> str:

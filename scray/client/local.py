@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import threading
@@ -104,11 +105,39 @@ def _named(paths: Sequence[Path]) -> Iterator[tuple[Path, str]]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files of a folder that are worth sending, in the order of their paths."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    """The files of a folder that are worth sending, in the order of their paths. Raises InvalidField."""
+    return [path for path in _shown(folder) if path.is_file()]
+
+
+def left_out(paths: Sequence[Path]) -> dict[Path, str]:
+    """What stays behind of folders though it is not hidden, and why."""
+    found = (path for one in paths if one.is_dir() for path in _shown(one) if not path.is_file())
+    return {path: _why_left_out(path) for path in found}
+
+
+def _why_left_out(path: Path) -> str:
+    if path.is_dir():
+        return "a link to a folder"
+    return "neither a file nor a folder" if path.exists() else "a link that leads nowhere"
+
+
+def _shown(folder: Path) -> list[Path]:
+    """What is in a folder and its folders without being hidden or a folder, in the order of the paths."""
+    found: list[Path] = []
+    for root, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        linked = [name for name in folders if Path(root, name).is_symlink()]
+        found += [Path(root, name) for name in (*names, *linked) if not name.startswith(".")]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed is not an empty one."""
+    raise InvalidField(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def _look(path: Path, relative: str) -> LocalFile:
     found: Any = path.stat()
+    if not os.access(path, os.R_OK):
+        raise InvalidField(f"{path} cannot be read: {os.strerror(errno.EACCES)}.")
     return LocalFile(path, relative, found.st_size, found.st_mtime_ns)
