@@ -25,6 +25,7 @@ _ONE_EACH = frozenset({258, 338, 339})  # the decisive tags that may have a valu
 ORIENTATION, _PALETTE = 274, 320
 _LOOK = frozenset({ORIENTATION, _PALETTE})  # what decides how equal numbers look
 _LOOK_BYTES = 3 * 2 * 256
+_PLACES = frozenset({273, 324})  # where strips and tiles begin
 _SIZES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}
 _SIMPLE = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _WHOLE = frozenset({*_SIMPLE, 6, 8, 9, 13, 17, 18})  # types of whole numbers
@@ -45,12 +46,14 @@ class _Form(NamedTuple):
 class Directory:
     """One image file directory: where it lies and what decides its pixels; equal keys mean equal layout.
 
-    `look` is what decides how a picture of these pixels looks.
+    `look` is what decides how a picture of these pixels looks. `start` is where the first strip or tile lies, 0 where
+    none does.
     """
 
     offset: int
     key: Key
     look: Key
+    start: int = 0
 
     @property
     def mask(self) -> bool:
@@ -119,8 +122,18 @@ def _directory(fd: int, form: _Form, offset: int, name: str) -> tuple[Directory,
     if len(data) < need:
         raise TruncatedInput(f"The tags of {name} end early: the file is cut short.")
     following = struct.unpack_from(form.order + form.pointer, data, need - pointer_bytes)[0]
-    key, look = _keys(fd, form, data[width : need - pointer_bytes], name)
-    return Directory(offset, key, look), following
+    entries = data[width : need - pointer_bytes]
+    return Directory(offset, *_keys(fd, form, entries, name), _start(fd, form, entries)), following
+
+
+def _start(fd: int, form: _Form, entries: bytes) -> int:
+    for tag, kind, count, value in struct.iter_unpack(form.entry, entries):
+        if tag in _PLACES and kind in _SIMPLE and count:
+            letter, size = _SIMPLE[kind], _SIZES[kind]
+            at = struct.unpack_from(form.order + form.pointer, value)[0]
+            data = value if count * size <= len(value) else os.pread(fd, size, at)
+            return struct.unpack_from(form.order + letter, data)[0] if len(data) >= size else 0
+    return 0
 
 
 def _keys(fd: int, form: _Form, entries: bytes, name: str) -> tuple[Key, Key]:

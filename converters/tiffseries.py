@@ -35,6 +35,10 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters 
 MAX_PLANES = 10_000_000
 _FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _MASTER = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*?\bMetadataFile\s*=\s*(["'])(.*?)\1""", re.DOTALL)
+_DESCRIBED = frozenset({"imagej", "ome", "mmstack"})  # kinds of series whose description decides what pages are
+_MICROMANAGER_IFD = (
+    162  # bytes of each page's tags, which the library believes pixels to follow; those of colours are longer
+)
 _EXTENT = re.compile(r"""\bSize([ZCT])\s*=\s*(["'])(\d+)\2""")
 
 
@@ -51,11 +55,11 @@ class TiffStack:
         self.chains: dict[str, tuple[Directory, ...]] = {}
         path = str(root / name)
         with reading(name, "TIFF"):
-            self._chain(path)
+            chain = self._chain(path)
             self.file = _opened(path)
-            if series is None and _page_by_page(self.file):
+            if flags := _misread(self.file, chain, chosen=series is not None):
                 self.file.close()
-                self.file = _opened(path, is_shaped=False)
+                self.file = _opened(path, **flags)
             try:
                 self._choose(series)
             except BaseException:
@@ -153,11 +157,19 @@ class TiffStack:
             chain, first = self._chain(path), self._chain(str(self.keyframe.parent.filehandle.path))
             if page.index >= len(chain) or not _alike(page, chain[page.index], first[self.keyframe.index]):
                 raise MixedInput(f"Page {number + 1} of {self.name} has another size or type than the first page.")
+        elif self.series.kind == "mmstack":
+            self._check_place(read_directory(path, page.offset, f"{self.name}, page {number + 1}"), page)
         elif page.is_subifd:
             read_directory(path, page.offset, f"{self.name}, page {number + 1}")
         name = f"page {number + 1} of {self.name}"
         self.pages.check(page, os.fstat(self._descriptor(path)).st_size, name)
         self.pages.check_apart(page, name)
+
+    def _check_place(self, found: Directory, page: Any) -> None:
+        """Raise where a page of Micro-Manager is not what its file's list of pages makes of it."""
+        first = self._chain(str(self.keyframe.parent.filehandle.path))[self.keyframe.index]
+        if found.key != first.key or found.start != page.dataoffsets[0]:
+            raise MixedInput(f"A page of {self.name} differs from its first page, or lies elsewhere than expected.")
 
     @property
     def looks(self) -> frozenset[Key]:
@@ -180,9 +192,19 @@ class TiffStack:
 
     @property
     def unused(self) -> int:
-        """How many pages of the file the description of an ImageJ stack does not count."""
-        pages = len(self._chain(str(self.root / self.name)))
-        return max(0, pages - self.planes) if self.series.kind == "imagej" else 0
+        """How many pages of the file its description, which decides what they are, does not count."""
+        if self.series.kind not in ("imagej", "ome") or self.series.is_truncated:
+            return 0
+        path = str(self.root / self.name)
+        pages = [page for series in self.every for page in series if page is not None and not page.is_subifd]
+        used = {page.index for page in pages if str(page.parent.filehandle.path) == path}
+        return len(self._chain(path)) - len(used & set(range(len(self._chain(path)))))
+
+    @property
+    def misdescribed(self) -> bool:
+        """Whether the file has an OME description that its pages do not fit, or that cannot be read."""
+        described = self.file.is_ome and not _MASTER.search(self.file.ome_metadata or "")
+        return bool(described) and self.series.kind not in _DESCRIBED
 
     @property
     def nodata(self) -> float | None:
@@ -268,6 +290,15 @@ def _alike(page: Any, one: Directory, first: Directory) -> bool:
 def _opened(path: str, **flags: Any) -> Any:
     """NDTiff, MD Gel and EER would open files by name or change values: their pages are read as they are."""
     return tifffile.TiffFile(path, is_ndtiff=False, is_mdgel=False, is_eer=False, **flags)
+
+
+def _misread(file: Any, chain: tuple[Directory, ...], *, chosen: bool) -> dict[str, bool]:
+    """What a file says it is and had better not be read as."""
+    if not chosen and _page_by_page(file):
+        return {"is_shaped": False}
+    if file.is_mmstack and any(page.start != page.offset + _MICROMANAGER_IFD for page in chain[1:]):
+        return {"is_mmstack": False}
+    return {}
 
 
 def _page_by_page(file: Any) -> bool:

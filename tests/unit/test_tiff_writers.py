@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,51 @@ def test_what_gdal_calls_nothing(tmp_path: Path, dtype: str, text: str, told: fl
     assert source.volumes[0].attributes.get("fill_value") == told
     expected = np.vstack([tile, np.full((16, 16), filled, dtype)])
     assert np.array_equal(found, expected, equal_nan=dtype == "<f4")
+
+
+def ome(pixels: str) -> dict[int, tuple[str, Any]]:
+    attributes = 'ID="P" DimensionOrder="XYZCT" Type="uint16" SizeC="1" SizeT="1"'
+    text = f'<OME xmlns="OME"><Image ID="I"><Pixels {attributes} {pixels}><TiffData/></Pixels></Image></OME>'
+    return {270: ("s", b'<?xml version="1.0"?>' + text.encode() + b"\0")}
+
+
+@pytest.mark.parametrize(
+    ("pixels", "shape", "note"),
+    [
+        ('SizeX="16" SizeY="6" SizeZ="2"', (2, 6, 16), "1 pages behind those that its description counts are left out"),
+        ('SizeX="32" SizeY="6" SizeZ="3"', (3, 6, 16), "OME description does not fit its pages"),
+        ('SizeX="16" SizeY="6" SizeZ="3"', (3, 6, 16), ""),
+    ],
+)
+def test_an_ome_description_that_is_not_of_these_pages_is_told(
+    tmp_path: Path, pixels: str, shape: tuple[int, ...], note: str
+) -> None:
+    pages = [Page(GREY | (ome(pixels) if not n else {}), [plane.tobytes()]) for n, plane in enumerate(PLANES)]
+    source, found = probed(tmp_path, tiff(*pages))
+    assert found.shape == shape
+    assert np.array_equal(found, PLANES[: shape[0]])
+    assert note in " ".join(source.notes)
+    assert len(source.notes) == bool(note)
+
+
+@pytest.mark.parametrize("more", [0, 6])
+def test_micromanager_pages_lie_where_their_tags_say(tmp_path: Path, more: int) -> None:
+    """The library takes them to follow 162 bytes of tags, which is true of grey ones only."""
+    summary = b'{"MicroManagerVersion": "2.0", "Frames": 1, "Slices": 3, "Channels": 1}'
+    head = bytearray(struct.pack("<8I", 54773648, 0, 483765892, 0, 99384722, 0, 2355492, len(summary)) + summary)
+    data, link, places = bytearray(b"II*\0\0\0\0\0") + head + bytes(len(head) % 2), 4, []
+    for plane in PLANES:
+        at = len(data)
+        tags = GREY | {273: ("I", at + 162 + more), 279: ("I", plane.nbytes)}
+        tags |= dict.fromkeys((274, 296, 305, 51123), ("H", 1))
+        entries = [
+            struct.pack(f"<HHI{kind}", code, {"H": 3, "I": 4}[kind], 1, n) for code, (kind, n) in sorted(tags.items())
+        ]
+        ifd = struct.pack("<H", len(tags)) + b"".join(entry.ljust(12, b"\0") for entry in entries) + bytes(4)
+        struct.pack_into("<I", data, link, at)
+        link = at + len(ifd) - 4
+        places.append(at)
+        data += ifd.ljust(162 + more, b"\x55") + plane.tobytes()
+    struct.pack_into("<I", data, 12, len(data))
+    data += struct.pack("<II", 3453623, 3) + b"".join(struct.pack("<5I", 0, z, 0, 0, at) for z, at in enumerate(places))
+    assert np.array_equal(probed(tmp_path, bytes(data))[1], PLANES)
