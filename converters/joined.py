@@ -16,6 +16,7 @@ from scray.errors import MixedInput
 OPEN_FILES = 16
 # What decides the meaning of stored numbers: files that differ in one of these cannot share an array.
 MEANING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "units")
+SERIES = "series"  # an option: the first axis is time, though there is too little else to make time steps of it
 Opener = Callable[[Path, Volume], Reader]
 
 
@@ -23,12 +24,12 @@ def join(volumes: Sequence[Volume], role: Role, axis: str) -> Volume:
     """One volume made of the same array in every file, in this order; raises MixedInput by name.
 
     Arrays whose first axis is time are laid end to end, however long each is; others, all of one shape, are stacked
-    along a new first axis with this role and name.
+    along a new first axis with this role and name. Time of a mere series (`SERIES`) stays an axis in space.
     """
     first = volumes[0]
     if len(volumes) == 1:
         return first
-    along = first.roles[0] == "time"
+    along = first.roles[0] == "time" or SERIES in first.options
     for other in volumes[1:]:
         _check_alike(first, other, 1 if along else 0)
     files = tuple(volume.files[0] for volume in volumes)
@@ -36,7 +37,8 @@ def join(volumes: Sequence[Volume], role: Role, axis: str) -> Volume:
     options = {**first.options, "lengths": lengths, "along": along}
     if along:
         shape = (sum(lengths), *first.source_shape[1:])
-        return replace(first, files=files, source_shape=shape, options=options)
+        roles: tuple[Role, ...] = ("space", *first.roles[1:]) if SERIES in first.options else first.roles
+        return replace(first, files=files, source_shape=shape, roles=roles, options=options)
     axes = (axis if axis not in first.source_axes else f"{axis}_of_files", *first.source_axes)
     return replace(
         first,
@@ -51,7 +53,8 @@ def join(volumes: Sequence[Volume], role: Role, axis: str) -> Volume:
 
 def _check_alike(first: Volume, other: Volume, start: int) -> None:
     def form(volume: Volume) -> tuple[object, ...]:
-        return volume.source_shape[start:], volume.source_axes, volume.roles, _type(volume), volume.selector
+        shape, roles = volume.source_shape[start:], volume.roles[start:]
+        return shape, volume.source_axes, roles, _type(volume), volume.selector, SERIES in volume.options
 
     if form(first) != form(other):
         raise MixedInput(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from scray.errors import TooLarge
 MAX_VARIABLES = 20_000
 MAX_COORDINATE = 100_000
 MAX_COORDINATES = 300_000  # values written down, all coordinates together
+POSITIONS = frozenset({"latitude", "longitude"})
+DEGREES = re.compile(r"degrees?_?(north|east|n|e)", re.IGNORECASE)  # CF conventions 1.11, 4.1 and 4.2
 BOUNDS = frozenset({"bounds", "climatology", "grid_mapping"})
 
 
@@ -54,11 +57,22 @@ class Variable:
         return len(self.dims) == 1 and self.dims[0].rsplit("/", 1)[-1] == self.name
 
     @property
+    def is_position(self) -> bool:
+        """Whether these are latitudes or longitudes, as CF says it."""
+        said = self.attributes
+        return said.get("standard_name") in POSITIONS or bool(DEGREES.fullmatch(str(said.get("units", ""))))
+
+    @property
     def is_time(self) -> bool:
-        """Whether these are times, as CF says it: units "… since …", axis T, or the standard name."""
+        """Whether these are times, as CF says it: units "… since …", axis T, or the standard name; or "day as %Y…"."""
         said = self.attributes
         units = str(said.get("units", "")).lower()
-        return " since " in units or said.get("axis") == "T" or said.get("standard_name") == "time"
+        return (
+            " since " in units
+            or units.startswith("day as %y")
+            or said.get("axis") == "T"
+            or said.get("standard_name") == "time"
+        )
 
 
 def variables(dataset: Any) -> Iterator[Variable]:
@@ -122,9 +136,11 @@ def data_variables(every: list[Variable]) -> list[Variable]:
 
 
 def coordinate_paths(every: list[Variable]) -> set[str]:
-    """The variables that others name as their coordinates."""
+    """The variables that others name as their coordinates, and positions in two axes or more, named or not."""
     known = {v.path for v in every}
-    return {path for v in every for path in _referred(v, known, _is_coordinate_key)}
+    bounds = {path for v in every for path in _referred(v, known, BOUNDS.__contains__)}
+    positions = {v.path for v in every if len(v.shape) > 1 and v.is_position and not _looks_like_bounds(v)}
+    return {path for v in every for path in _referred(v, known, _is_coordinate_key)} | positions - bounds
 
 
 def _is_coordinate_key(key: str) -> bool:
@@ -151,12 +167,21 @@ def _looks_like_bounds(variable: Variable) -> bool:
 
 def time_axis(variable: Variable, axes: dict[str, Variable]) -> int | None:
     """Which axis is time, where at least two others are left to look at; `axes` are the coordinates by dimension."""
-    for i, (dim, length) in enumerate(zip(variable.dims, variable.shape, strict=True)):
-        coordinate = axes.get(dim)
-        named = dim.rsplit("/", 1)[-1].lower() == "time"
-        if coordinate.is_time or (named and not coordinate.attributes.get("units")) if coordinate else named:
+    for i, length in enumerate(variable.shape):
+        if _of_time(variable.dims[i], axes):
             return i if variable.long_axes - (length > 1) >= 2 else None
     return None
+
+
+def is_series(variable: Variable, axes: dict[str, Variable]) -> bool:
+    """Whether the first axis is time, and too little is left to look at."""
+    return bool(variable.dims) and _of_time(variable.dims[0], axes) and time_axis(variable, axes) is None
+
+
+def _of_time(dim: str, axes: dict[str, Variable]) -> bool:
+    coordinate = axes.get(dim)
+    named = dim.rsplit("/", 1)[-1].lower() == "time"
+    return (coordinate.is_time or (named and not coordinate.attributes.get("units"))) if coordinate else named
 
 
 def coordinates(every: list[Variable]) -> dict[str, Any]:

@@ -7,49 +7,44 @@ all filters, and every check on links (NetCDF classic and NetCDF-4 formats; CF c
 from __future__ import annotations
 
 import math
-import os
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
-os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")  # before the NetCDF library brings its own HDF5
-
-import netCDF4
-
-from converters import cdfheader, fill, hdf5
+from converters import hdf5
 from converters.faults import check_size, reading
-from converters.h5chunks import Chunks
 from converters.h5links import H5Store
-from converters.h5walk import Node, Tree, attribute, walk, walking
-from converters.hdf5 import packed_option, part_of, part_options, paths_of, storage_of
-from converters.joined import JoinedReader, join
-from converters.jsonsafe import json_safe
+from converters.h5walk import Node, Tree, attribute, walking
+from converters.hdf5 import packed_option, part_options, paths_of, storage_of
+from converters.joined import SERIES, JoinedReader
+from converters.ncfiles import one_source, slim
+from converters.ncreader import NetCDFReader, default_fill, opened
 from converters.ncunlisted import as_listed, by_scales, stored, unreadable, with_unlisted
-from converters.ncvars import Variable, attributes, coordinate_paths, coordinates, data_variables, time_axis, variables
-from converters.samples import left_out, parts, take, type_name, type_text
-from converters.sniff import kind_of
-from converters.volume import MAX_SPACE_AXES, Array, Box, Reader, Source, Volume, overlap, roles_for
+from converters.ncvars import (
+    Variable,
+    attributes,
+    coordinate_paths,
+    coordinates,
+    data_variables,
+    is_series,
+    time_axis,
+    variables,
+)
+from converters.samples import left_out, parts, type_name, type_text
+from converters.volume import MAX_SPACE_AXES, Reader, Source, Volume, roles_for
 from scray.errors import (
     BadInput,
     BadParameter,
     EmptyInput,
-    HostileInput,
-    MissingSource,
-    MixedInput,
     NothingToConvert,
     Unsupported,
 )
 
 FORMAT = "netcdf"
-CACHE_BYTES = 1 << 20
-MAX_FILES_TOLD = 1000
 MAX_TOLD = 30
 MAX_LOOKED_AT = 1000  # objects, to tell NetCDF-4 from other HDF5
 SCALES = ("DIMENSION_LIST", "_Netcdf4Dimid", "REFERENCE_LIST")
@@ -63,28 +58,34 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     """
     if not files:
         raise EmptyInput("There is no NetCDF file in the dataset.")
-    wanted = paths_of(parameters.get("variable") or parameters.get("dataset"))
-    found = [_probe_one(root, name, [path.strip("/") for path in wanted]) for name in files]
-    if len({len(source.volumes) for source in found}) > 1:
-        raise MixedInput(f"{files[0]} and the other files hold different variables; upload them separately.")
-    volumes = tuple(join(_one_form(same), "time", "file") for same in zip(*(s.volumes for s in found), strict=True))
-    metadata = found[0].metadata if len(files) == 1 else {**found[0].metadata, **_first_axes(files, found)}
-    return replace(found[0], volumes=volumes, metadata=metadata)
+    wanted = [path.strip("/") for path in paths_of(parameters.get("variable") or parameters.get("dataset"))]
+    if len(files) == 1:
+        return _probe_one(root, files[0], wanted)
+    found = _probe_each(root, files, wanted)
+    source = one_source(found, FORMAT)
+    rest = [name for name in files if name not in found]
+    left = (f"Files without these variables were left out: {', '.join(rest[:MAX_TOLD])}.",) if rest else ()
+    return replace(source, notes=(*source.notes, *left))
 
 
-def _one_form(volumes: Sequence[Volume]) -> Sequence[Volume]:
-    """The same, read by the NetCDF library where some are classic and some are HDF5: it reads both."""
-    mixed = len({volume.format for volume in volumes}) > 1
-    return [replace(volume, format=FORMAT) for volume in volumes] if mixed else volumes
-
-
-def _first_axes(files: tuple[str, ...], found: list[Source]) -> dict[str, Any]:
-    """The coordinates along which files were joined, file by file."""
-    axes = {source.volumes[0].source_axes[0] for source in found}
-    told = {}
-    for name, source in list(zip(files, found, strict=True))[:MAX_FILES_TOLD]:
-        told[name] = {k: v for k, v in source.metadata["coordinates"].items() if k.rsplit("/", 1)[-1] in axes}
-    return {"coordinates_by_file": told}
+def _probe_each(root: Path, files: tuple[str, ...], wanted: list[str]) -> dict[str, Source]:
+    """Every file that has one of the wanted variables, each of which has to be in one of them."""
+    found: dict[str, Source] = {}
+    refused: list[BadParameter] = []
+    for name in files:
+        try:
+            source = _probe_one(root, name, wanted, alone=False)
+        except BadParameter as error:
+            refused.append(error)
+            continue
+        found[name] = slim(source, next(iter(found.values()), source))
+    held = {as_listed(volume.options["path"]) for source in found.values() for volume in source.volumes}
+    missing = [path for path in wanted if path not in held]
+    if refused and not found:
+        raise refused[0]
+    if missing:
+        raise BadParameter(f"None of the {len(files)} files has a variable {missing[0]}.")
+    return found
 
 
 def is_netcdf4(root: Path, name: str) -> bool:
@@ -97,56 +98,12 @@ def is_netcdf4(root: Path, name: str) -> bool:
         return any(attribute(node.found.item, key) is not None for node in first for key in SCALES)
 
 
-@contextmanager
-def _opened(root: Path, name: str) -> Iterator[tuple[Any, H5Store, Tree | None]]:
-    """The file in the NetCDF library, values raw, and its HDF5 objects where it is HDF5.
-
-    Checked first: the library shows zeros for what is missing, and follows any link.
-    """
-    path = root.resolve() / name
-    with H5Store(root) as store:
-        tree = _checked(store, name) if kind_of(path) == "hdf5" else None
-        if not tree:
-            cdfheader.check(path, name)
-        with _dataset(path, name) as dataset:
-            yield dataset, store, tree
-
-
-@contextmanager
-def _dataset(path: Path, name: str) -> Iterator[Any]:
-    with reading(name, "NetCDF"):
-        netCDF4.set_chunk_cache(CACHE_BYTES, 521, 0.75)
-        with warnings.catch_warnings(action="ignore"):  # types that it does not know are told in a note
-            try:
-                opened = netCDF4.Dataset(str(path), "r")
-            except (AttributeError, TypeError, NotImplementedError, ValueError, KeyError) as error:
-                raise Unsupported(
-                    f"{name} has types or dimensions that the NetCDF library cannot read here; the sensor HDF5 can."
-                ) from error
-        with opened as dataset:
-            dataset.set_auto_maskandscale(False)
-            dataset.set_auto_chartostring(False)
-            yield dataset
-
-
-def _checked(store: H5Store, name: str) -> Tree:
-    """The objects of a file; no link may lead outside, and what its samples are made of has to be there."""
-    tree = walk(store, name)
-    for error in tree.broken.values():
-        if isinstance(error, (HostileInput, MissingSource)):
-            raise error
-    for node in tree.datasets:
-        if node.found.item.is_virtual or node.found.item.external:
-            store.check_samples(node.found)
-    return tree
-
-
-def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
-    with reading(name, "NetCDF"), _opened(root, name) as (dataset, store, tree):
+def _probe_one(root: Path, name: str, wanted: list[str], *, alone: bool = True) -> Source:
+    with reading(name, "NetCDF"), opened(root, name) as (dataset, store, tree):
         every = list(variables(dataset))
         if tree:
             every = with_unlisted(tree, by_scales(store, name, dataset, every))
-        chosen = _named(name, every, wanted) if wanted else data_variables(every)
+        chosen = _named(name, every, wanted, alone) if wanted else data_variables(every)
         if not chosen:
             known = _listing(every) if every or not tree else ", ".join(unreadable(tree, every)[:MAX_TOLD])
             raise NothingToConvert(f"{name} holds no array of numbers. Its variables: {known or 'none'}.")
@@ -163,12 +120,13 @@ def _probe_one(root: Path, name: str, wanted: list[str]) -> Source:
         return Source(FORMAT, tuple(volumes), metadata=metadata, notes=notes)
 
 
-def _named(name: str, every: list[Variable], wanted: list[str]) -> list[Variable]:
+def _named(name: str, every: list[Variable], wanted: list[str], alone: bool) -> list[Variable]:
+    """The wanted variables; where the file is not alone, those of them that it has."""
     known = {variable.path: variable for variable in every}
     missing = [path for path in wanted if path not in known]
-    if missing:
+    if len(missing) > (0 if alone else len(wanted) - 1):
         raise BadParameter(f"{name} has no variable {missing[0]}. Variables in it: {_listing(every)}.")
-    return [known[path] for path in dict.fromkeys(wanted)]
+    return [known[path] for path in dict.fromkeys(wanted) if path in known]
 
 
 def _listing(every: list[Variable]) -> str:
@@ -237,21 +195,13 @@ def _volumes(
             options={
                 "path": path,
                 **part_options(part),
-                **_default_fill(variable),
+                **default_fill(variable),
+                **({SERIES: True} if is_series(variable, axes) else {}),
                 **(packed_option(node.found.item, part) if node else {}),
             },
         )
         for part in parts(dtype, what)
     ]
-
-
-def _default_fill(variable: Variable) -> dict[str, Any]:
-    """What the NetCDF library shows where nothing was written and no _FillValue is said; bytes have no such number."""
-    dtype = variable.dtype
-    number = netCDF4.default_fillvals.get(dtype.str[1:]) if dtype.names is None and dtype.kind in "iuf" else None
-    if number is None or dtype.itemsize == 1 or "_FillValue" in variable.attributes:
-        return {}
-    return {fill.OPTION: json_safe(np.array(number, dtype)[()])}
 
 
 def _axis_names(dims: tuple[str, ...]) -> tuple[str, ...]:
@@ -320,69 +270,6 @@ def _metadata(dataset: Any, name: str, every: list[Variable]) -> dict[str, Any]:
         },
         "coordinates": coordinates(every),
     }
-
-
-class NetCDFReader(Reader):
-    """Reads boxes of one variable through the NetCDF library; one thread at a time."""
-
-    def __init__(self, root: Path, volume: Volume) -> None:
-        super().__init__(root, volume)
-        self._part = part_of(volume)
-        self._opened = _opened(root, volume.files[0])
-        dataset, store, tree = self._opened.__enter__()
-        try:
-            with reading(volume.files[0], "NetCDF"):
-                self._item = dataset[as_listed(volume.options["path"])]
-                self._extent: Box = tuple((0, int(n)) for n in self._item.shape)
-                self._chunks = self._in_hdf5(store) if tree else None
-            if (tuple(self._item.shape) or (1,)) + self._part.inner != volume.source_shape:
-                raise MixedInput(f"{volume.files[0]}:{volume.selector} has changed since it was planned.")
-        except BaseException:
-            self.close()
-            raise
-
-    def _in_hdf5(self, store: H5Store) -> Chunks | None:
-        """The chunks of the dataset that holds the variable, and in `_extent` how much of it."""
-        name = self.volume.files[0]
-        node = stored(store, name, self.volume.options["path"])
-        if node is None:
-            return None
-        self._extent = tuple((0, int(n)) for n in node.shape)
-        return Chunks(node.found.item, f"{name}:{node.path}")
-
-    def read_source(self, box: Box) -> Array:
-        """The samples of a box in source axes, exactly."""
-        at = tuple(slice(start, stop) for start, stop in box)
-        outer = len(self._item.shape) if self._item.shape else 1
-        shape = tuple(stop - start for start, stop in box)
-        with reading(f"{self.volume.files[0]}:{self.volume.selector}", "NetCDF"):
-            whole = self._read(box[:outer]) if self._item.shape else np.asarray(self._item[...])
-            whole = take(whole, self._part).reshape(*shape[:outer], *self._part.inner)
-            return whole[(slice(None),) * outer + at[outer:]].reshape(shape)
-
-    def _read(self, box: Box) -> Array:
-        """A box in the axes of the variable. Behind what was written the library gives right samples one at a time
-        alone: of more, where two axes are unlimited, it leaves some as its memory was.
-        """
-        written = overlap(box, self._extent)
-        if written and self._chunks:
-            self._chunks.check(written)
-        if written == box:
-            return np.asarray(self._item[_slices(box)])
-        nothing = np.asarray(self._item[tuple(stop - 1 for _, stop in box)])
-        out = np.full(tuple(stop - start for start, stop in box), nothing, nothing.dtype)
-        if written:
-            out[_slices(written, box)] = self._item[_slices(written)]
-        return out
-
-    def close(self) -> None:
-        self._opened.__exit__(None, None, None)
-
-
-def _slices(box: Box, outer: Box = ()) -> tuple[slice, ...]:
-    """A box as an index, of the whole or of another box."""
-    begins = [start for start, _ in outer] or [0] * len(box)
-    return tuple(slice(start - at, stop - at) for (start, stop), at in zip(box, begins, strict=True))
 
 
 def open_volume(root: Path, volume: Volume) -> Reader:

@@ -285,6 +285,17 @@ def time_is_not_first(folder: Path) -> Expected:
 
 
 @quirk
+def time_as_a_date_with_a_fraction(folder: Path) -> Expected:
+    """CDO's absolute time axis."""
+    values = pattern((3, 4, 5), "<f4")
+    with nc(folder, "NETCDF3_CLASSIC", time=3, y=4, x=5) as file:
+        put(file, "time", ("time",), np.array([20000101.5, 20000102, 20000103]), units="day as %Y%m%d.%f")
+        put(file, "v", ("time", "y", "x"), values)
+    assert probe(folder).volumes[0].steps == 3
+    return {"v": values}
+
+
+@quirk
 def ensembles_and_forecasts(folder: Path) -> Expected:
     values = pattern((2, 3, 2, 2, 4, 5), "<i2")
     with nc(folder, number=2, time=3, step=2, lev=2, y=4, x=5) as file:
@@ -317,6 +328,22 @@ def a_curvilinear_grid_in_two_dimensions(folder: Path) -> Expected:
         put(file, "lat", ("y", "x"), arrays["lat"])
         put(file, "v", ("y", "x"), arrays["v"], coordinates="lon lat")
     return {"v": arrays["v"], "lon": arrays["lon"], "lat": arrays["lat"]}
+
+
+@quirk
+def a_swath_whose_positions_come_first_and_are_named_nowhere(folder: Path) -> Expected:
+    """Level-2 products keep them in a group of their own; what was measured is the principal field all the same."""
+    arrays = {"navigation/lat": plane("f4", 1), "navigation/lon": plane("f4", 2), "products/sst": plane("i2")}
+    with nc(folder, line=4, pixel=5) as file:
+        for path, values in arrays.items():
+            group, _, name = path.partition("/")
+            units = {"lat": "degrees_north", "lon": "Degrees_East"}.get(name, "degree_C")
+            put(file.createGroup(group), name, ("line", "pixel"), values, units=units)
+        file.createDimension("corner", 4)
+        put(
+            file["navigation"], "lat_bnds", ("line", "pixel", "corner"), pattern((4, 5, 4), "f4"), units="degrees_north"
+        )
+    return {"products/sst": arrays["products/sst"], **arrays}
 
 
 @quirk
