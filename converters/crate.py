@@ -58,6 +58,7 @@ class Crate:
         """
         self.allowance.admit(1, 0, self.archive)
         self.allowance.members += 1
+        self.alive()
         try:
             safe = str(safe_relative(name))
         except UnsafePath as error:
@@ -80,9 +81,11 @@ class Crate:
         return path
 
     def keep(self, name: str, pieces: Iterable[bytes]) -> None:
-        """Write a member; pieces are counted as they come, whatever the archive declared."""
+        """Write a member; pieces are counted as they come, whatever the archive declared, also of a hidden one."""
         path = self.place(name)
         if path is None:
+            for piece in pieces:
+                self.count(len(piece))
             return
         with path.open("xb") as file:
             for piece in pieces:

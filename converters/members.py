@@ -28,6 +28,7 @@ from py7zr.io import Py7zIO, WriterFactory
 from converters.crate import PIECE_BYTES, Crate
 from converters.faults import reading
 from converters.sniff import is_tar
+from converters.tarhead import TarHead
 from scray.errors import (
     ArchiveBomb,
     ArchiveDevice,
@@ -164,39 +165,13 @@ def _check_spans(crate: Crate, members: list[zipfile.ZipInfo]) -> None:
 # --- tar, and compressed streams -----------------------------------------------------------------
 
 
-class _Strict(tarfile.TarInfo):
-    """Where the standard library takes a broken header for the end of the archive, this one says so.
-
-    And where it takes the time of a member for a folder: GNU tar has that where others have the rest of a long name.
-    """
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Strict:
-        member = super().frombuf(buf, encoding, errors)
-        if buf[257:265] == b"ustar  \0" and member.type not in tarfile.GNU_TYPES:
-            member.name = member.name.removeprefix(buf[345:500].split(b"\0")[0].decode(encoding, errors) + "/")
-        return member
-
-    @classmethod
-    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Strict:
-        try:
-            return super().fromtarfile(tarfile_)
-        except tarfile.HeaderError as error:
-            kind = type(error).__name__  # the library keeps its kinds of this error to itself
-            if kind == "EOFHeaderError":
-                raise
-            if kind in ("EmptyHeaderError", "TruncatedHeaderError"):
-                raise EOFError from error
-            raise tarfile.ReadError(str(error)) from error
-
-
 def _tar(path: Path, crate: Crate) -> None:
     with path.open("rb") as file:
         _tar_stream(file, crate)
 
 
 def _tar_stream(file: IO[bytes], crate: Crate) -> None:
-    with tarfile.open(fileobj=file, mode="r|", tarinfo=_Strict) as archive:
+    with tarfile.open(fileobj=file, mode="r|", tarinfo=TarHead) as archive:
         for member in archive:
             _check_tar_member(crate, member)
             if member.type == VOLUME_LABEL:

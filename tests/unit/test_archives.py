@@ -555,6 +555,35 @@ def test_a_tar_with_a_damaged_header_in_its_middle_is_refused(upload: Path, tmp_
     refused(upload, tmp_path, BadArchive, r"in\.tar")
 
 
+def tar_head(name: str, size: int, kind: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("head", "says"),
+    [
+        (tar_head("p", 100_352, b"x") + b"7" * 100_352, "digits"),
+        (tar_head("p", 2_097_152, b"x") + bytes(2_097_152), "2,097,152 bytes"),
+        (tar_head("p", 2_097_152, b"L") + b"n" * 2_097_152, "2,097,152 bytes"),
+        (tar_head("p", -512, b"0"), "-512 bytes"),
+    ],
+)
+def test_what_stands_before_a_member_of_a_tar_is_bounded(upload: Path, tmp_path: Path, head: bytes, says: str) -> None:
+    (upload / "in.tar").write_bytes(head + make_tar({"a": b"x"}))
+    refused(upload, tmp_path, BadArchive, says)
+
+
+def test_hidden_members_count_as_what_is_unpacked(
+    upload: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crate, "UNSUSPICIOUS_BYTES", 1 << 20)
+    members = {f".{number}": bytes(700_000) for number in range(3)} | {"a": b"x"}
+    (upload / "in.tar.gz").write_bytes(gzip.compress(make_tar(members)))
+    refused(upload, tmp_path, ArchiveBomb, r"in\.tar\.gz")
+
+
 @pytest.mark.parametrize("name", [n for n in MAKERS if n not in ("in.tar", "in.tgz")])
 def test_a_changed_byte_is_found(upload: Path, tmp_path: Path, name: str) -> None:
     raw = bytearray(MAKERS[name]({"a.bin": os.urandom(100_000)}))
