@@ -60,7 +60,7 @@ def main() -> int:
             samples = [upload(client, sensor, SAMPLES / name, progress) for sensor, name in KINDS]
             wait(client, samples, progress)
             rows = [row(client, sample, state.api, progress) for sample in samples]
-    print(f"\n{show.table(COLUMNS, rows)}\n")
+    print(f"\n{show.table(COLUMNS, rows, show.terminal_columns())}\n")
     good = all("yes" in cells for cells in rows)
     print(f"{len(rows)} datasets in {time.monotonic() - began:.0f} s; everything is stopped again. The results stay in")
     print(f"{DATA / 'converted'}; `make up DATA={DATA}` serves them.")

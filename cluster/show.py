@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Annotated, Any, ParamSpec, Self
 
@@ -18,6 +19,7 @@ from scray.retry import explain
 P = ParamSpec("P")
 USAGE_ERRORS = (BadParameter, BadRequest, InvalidField)
 LINE_SECONDS = 5.0
+GAP = "  "  # between the columns of a table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
 
@@ -42,11 +44,33 @@ def command(body: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, as plain text."""
+def terminal_columns() -> int:
+    """How many characters a line on stdout has; 0, for as many as there are, where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], columns: int = 0) -> str:
+    """Columns of equal width, as plain text; a row that is wider than `columns` (if any) goes on below, indented."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    return "\n".join(line.rstrip() for line in lines)
+    parts = list(_folded(widths, columns))
+    lines = [_cells(row[part], widths[part], part) for row in [header, *rows] for part in parts]
+    return "\n".join(lines)
+
+
+def _folded(widths: Sequence[int], columns: int) -> Iterator[slice]:
+    """Which cells of a row stand in one line."""
+    first, used = 0, 0
+    for i, width in enumerate(widths):
+        if columns and i > first and used + width > columns:
+            yield slice(first, i)
+            first, used = i, len(GAP)
+        used += width + len(GAP)
+    yield slice(first, len(widths))
+
+
+def _cells(cells: Sequence[str], widths: Sequence[int], part: slice) -> str:
+    indent = GAP if part.start else ""
+    return (indent + GAP.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))).rstrip()
 
 
 class Progress:

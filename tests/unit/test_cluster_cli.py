@@ -349,6 +349,16 @@ def test_parameters_are_json_where_they_can_be() -> None:
             read_parameters([wrong])
 
 
+def test_a_table_fits_the_terminal() -> None:
+    rows = [["a", "name of a dataset", "yes"], ["b", "name", "/a/path/without/end"]]
+    wide = show.table(["x", "dataset", "result"], rows)
+    assert wide.splitlines()[1] == "a  name of a dataset  yes", "nothing is folded off a terminal"
+    folded = show.table(["x", "dataset", "result"], rows, 24).splitlines()
+    assert folded[:4] == ["x  dataset", "  result", "a  name of a dataset", "  yes"]
+    assert folded[-1] == "  /a/path/without/end"
+    assert show.table(["x", "dataset", "result"], rows, len(max(wide.splitlines(), key=len))) == wide
+
+
 def test_progress_is_a_line_for_each_stage_off_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with show.Progress() as progress:
         for percent in (0, 50, 100):
