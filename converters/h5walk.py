@@ -60,11 +60,18 @@ class Tree:
     told: dict[str, Any] = field(default_factory=dict)
 
 
-def walk(store: H5Store, name: str) -> Tree:
-    """Walk breadth first; each object is visited once, whatever links lead to it. Raises TooLarge past the limit."""
+def walk(store: H5Store, name: str, *, whole: bool = True) -> Tree:
+    """Walk breadth first; each object is visited once, whatever links lead to it.
+
+    Past the limit it raises TooLarge, or, if not the `whole` tree is needed, ends.
+    """
     tree = Tree()
-    for _ in walking(store, name, tree):
-        pass
+    try:
+        for _ in walking(store, name, tree):
+            pass
+    except TooLarge:
+        if whole:
+            raise
     return tree
 
 
@@ -154,7 +161,7 @@ def _no_numbers(item: Any) -> str:
     """
     if text(attribute(item, "NAME")).startswith(PLACEHOLDER):
         return NO_VALUES
-    if item.shape is None or 0 in item.shape or attribute(item, "MATLAB_empty") is not None:
+    if item.shape is None or 0 in item.shape or text(attribute(item, "MATLAB_empty")) not in ("", "0"):
         return "empty"
     if text(attribute(item, "MATLAB_class")) == "char":
         return "text"

@@ -35,7 +35,8 @@ MAX_MASTERS = 64
 MAX_ASIDE = 64
 ASIDE = ("DIMENSION_SCALE", "PALETTE")
 _DATA = re.compile(r"data|image|frame|signal|count|raw|volume|entry|scan|measurement")  # what data are called
-CELLS = "/#refs#/"  # where Matlab keeps what lies in the cells of others
+# Where Matlab keeps what lies in the cells of others, and PyTables its indexes of tables (User's Guide, "File format")
+_INSIDE = re.compile(r"^/#refs#/|/_i_[^/]+/")
 EXCHANGE = "/exchange/data"  # Data Exchange 1.0, section "The exchange group"
 
 
@@ -52,7 +53,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
 def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     with reading(name, "HDF5"), H5Store(root) as store:
         wanted = paths_of(parameters.get("dataset") or parameters.get("variable"))
-        tree = walk(store, name)
+        tree = walk(store, name, whole=not wanted)
         nodes = [named(store, name, path, tree) for path in wanted] or [principal(store, tree, name)]
         return source_of(store, name, tree, nodes, files, named=bool(wanted))
 
@@ -85,7 +86,7 @@ def _master(root: Path, files: tuple[str, ...]) -> str | None:
 
 
 def _refers(store: H5Store, name: str, others: set[str]) -> bool:
-    tree = walk(store, name)
+    tree = walk(store, name, whole=False)
     if any(node.found.file in others for node in tree.datasets + tree.groups):
         return True
     try:
@@ -128,13 +129,13 @@ def principal(store: H5Store, tree: Tree, name: str) -> Node:
     if exchanged:
         return exchanged[0]
     elsewhere = {path: e for path, e in tree.broken.items() if isinstance(e, (MissingSource, HostileInput))}
-    looks_like_data = [error for path, error in elsewhere.items() if _DATA.search(path.rpartition("/")[2].lower())]
+    looks_like_data = [error for path, error in tree.broken.items() if _DATA.search(path.rpartition("/")[2].lower())]
     if looks_like_data or (elsewhere and max(map(axes_of, tree.datasets), default=0) < 2):
         raise (looks_like_data or list(elsewhere.values()))[0]  # what is there is not what was meant
     if not tree.datasets:
         why = "; ".join(tree.refused[:8])
         raise NothingToConvert(f"{name} holds no array of numbers." + (f" It has {why}." if why else ""))
-    return _largest([node for node in tree.datasets if not node.path.startswith(CELLS)] or tree.datasets)
+    return _largest([node for node in tree.datasets if not _INSIDE.search(node.path)] or tree.datasets)
 
 
 def _largest(nodes: list[Node]) -> Node:

@@ -38,10 +38,11 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
 
 def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     with reading(name, "HDF5"), H5Store(root) as store:
-        tree = walk(store, name)
+        wanted = paths_of(parameters.get("dataset") or parameters.get("variable"))
+        all_named = wanted or any(parameters.get(key) for key in ("volume", "volume_dataset"))
+        tree = walk(store, name, whole=not all_named)
         chosen = {role: _chosen(store, name, tree, parameters, role) for role in ROLES}
-        wanted = parameters.get("dataset") or parameters.get("variable")
-        explicit = chosen["volume"] or [named(store, name, p, tree) for p in paths_of(wanted)]
+        explicit = chosen["volume"] or [named(store, name, path, tree) for path in wanted]
         nodes = explicit or _signals_to_convert(store, tree, name)
         found = {} if explicit else nxscan.detected(tree, nodes[0], chosen)
         roles = chosen | found

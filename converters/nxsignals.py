@@ -6,6 +6,8 @@ as signal=1 on the dataset.
 
 from __future__ import annotations
 
+import re
+
 import h5py
 
 from converters.h5links import Found, H5Store, link_of, spelt
@@ -16,6 +18,10 @@ NEARLY_AS_LARGE = 16
 MAX_STEPS = 16
 MAX_CHILDREN = 1000
 MAX_AUXILIARIES = 1000
+_BESIDE = re.compile(
+    r"mask|dark|flat|white|background|error|sigma|std|variance|weight|quality|coord|index|indices"
+    r"|latitude|longitude|\b(lat|lon)\b"
+)
 
 
 def axes_of(node: Node) -> int:
@@ -24,10 +30,16 @@ def axes_of(node: Node) -> int:
 
 
 def largest(nodes: list[Node]) -> Node:
-    """The one of most samples; more axes win over what is not more than 16 times larger; then the first by path."""
+    """The one of most samples; more axes win over what is not more than 16 times larger; of some that are equal in both
+    the first by path that is not called what lies beside data, as masks and errors do.
+    """
     limit = max(node.samples for node in nodes) / NEARLY_AS_LARGE
     near = [node for node in nodes if node.samples >= limit]
-    return min(near, key=lambda n: (-axes_of(n), -n.samples, n.path))
+    return min(near, key=lambda n: (-axes_of(n), -n.samples, _is_beside(n.path), n.path))
+
+
+def _is_beside(path: str) -> bool:
+    return bool(_BESIDE.search(path.rpartition("/")[2].lower()))
 
 
 def signals(store: H5Store, tree: Tree) -> list[Node]:

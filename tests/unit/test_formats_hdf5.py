@@ -387,6 +387,9 @@ def test_the_walk_stops_at_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("converters.h5walk.MAX_OBJECTS", 10)
     with pytest.raises(TooLarge, match="dataset"):
         hdf5.probe(tmp_path, ("a.h5",), {})
+    for module in (hdf5, nexus):
+        (volume,) = module.probe(tmp_path, ("a.h5",), {"dataset": "/d29"}).volumes  # as the error says
+        assert volume.selector == "/d29"
 
 
 def test_a_store_opens_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

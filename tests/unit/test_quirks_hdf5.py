@@ -911,6 +911,57 @@ def what_matlab_keeps_for_its_cells(folder: Path) -> Expected:
 
 
 @quirk
+def an_index_of_pytables_is_no_data(folder: Path) -> Expected:
+    """What pandas makes of a small frame: the index of its table is larger than the table."""
+    table = np.zeros(50, [("index", "<i8"), ("values_block_0", "<f8", (3,))])
+    table["values_block_0"] = np.arange(150).reshape(50, 3)
+    with h5(folder) as file:
+        file["df/_i_table/index/sortedLR"] = np.arange(13201)
+        file["df/_i_table/index/sorted"] = np.arange(20000).reshape(2, 10000)
+        file["df/table"] = table
+    return {"/df/table_index": table["index"], "/df/table_values_block_0": table["values_block_0"]}
+
+
+@quirk
+def of_equals_not_the_mask(folder: Path) -> Expected:
+    with h5(folder) as file:
+        for number, name in enumerate(("dark", "Latitude", "mask", "raw", "raw_errors")):
+            file[f"entry/{name}"] = cube("<u2", number)
+    return {"/entry/raw": cube("<u2", 3)}
+
+
+@quirk
+def matlab_says_that_it_is_not_empty(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file["A"] = cube("<u4")
+        file["A"].attrs.update(MATLAB_class=np.bytes_("uint32"), MATLAB_empty=np.uint8(0))
+    return {"/A": cube("<u4")}
+
+
+def damaged(folder: Path, name: str) -> None:
+    """A dataset whose header is damaged, beside one that is whole."""
+    with h5(folder, libver="latest") as file:
+        file["other"] = cube("u1")
+        file[name] = cube()
+        at = h5py.h5o.get_info(file[name].id).addr
+    with (folder / "a.h5").open("r+b") as raw:
+        raw.seek(at + 20)
+        raw.write(b"\xff" * 8)
+
+
+@quirk
+def the_header_of_the_data_is_damaged(folder: Path) -> Expected:
+    damaged(folder, "image")
+    return "bad-input"
+
+
+@quirk
+def the_header_of_something_else_is_damaged(folder: Path) -> Expected:
+    damaged(folder, "notes")
+    return {"/other": cube("u1")}
+
+
+@quirk
 def huge_and_hardly_written(folder: Path) -> Expected:
     """A few bytes that claim half a terabyte are no data."""
     with h5(folder) as file:
