@@ -16,7 +16,7 @@ from scray.errors import MixedInput
 OPEN_FILES = 16
 # What decides the meaning of stored numbers: files that differ in one of these cannot share an array.
 MEANING = ("scale_factor", "add_offset", "_FillValue", "missing_value", "_Unsigned", "units")
-SERIES = "series"  # an option: the first axis is time, though there is too little else to make time steps of it
+SERIES = "time_series"  # an option: the first axis is time, though there is too little else to make time steps of it
 Opener = Callable[[Path, Volume], Reader]
 
 
