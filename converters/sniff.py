@@ -24,7 +24,7 @@ def _kind(fd: int, size: int) -> str:
     if not head:
         return "empty"
     for name, kind in KINDS.items():
-        if head.startswith(kind.magic):
+        if head.startswith(kind.magic, kind.at):
             return name
     if head[128:132] == b"DICM":
         return "dicom"

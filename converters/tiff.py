@@ -19,7 +19,7 @@ from converters.jsonsafe import json_safe
 from converters.kept import keep, open_stack
 from converters.samples import Part, parts, take
 from converters.tiffpages import JPEG_CODES
-from converters.tiffseries import TiffStack, master
+from converters.tiffseries import SENSOR_COLOURS, TiffStack, master
 from converters.volume import Array, Box, Reader, Role, Source, Volume, gathered, roles_for
 from scray.errors import BadParameter, EmptyInput, MixedInput
 
@@ -27,7 +27,15 @@ FORMAT = "tiff"
 MAX_TOLD = 20  # series that are left out, by name
 _OME = (".ome.tif", ".ome.tiff", ".ome.tf2", ".ome.tf8", ".ome.btf")
 # Of PhotometricInterpretation, where numbers are not plain.
-_MEANINGS = {0: "zero is white", 3: "palette indices", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 9: "ICC Lab", 10: "ITU Lab"}
+_MEANINGS = {
+    0: "zero is white",
+    3: "palette indices",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIELab",
+    9: "ICC Lab",
+    10: "ITU Lab",
+} | SENSOR_COLOURS
 _YCBCR = 6  # which decoders of JPEG make RGB
 _LAYOUT_TAGS = frozenset({273, 279, 288, 289, 324, 325, 330, 347, 50839, 50838, 33628, 33629, 65426})
 

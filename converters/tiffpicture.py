@@ -12,13 +12,21 @@ from converters.exif import exif_record, icc_record, orientation_of, read_exif_f
 from converters.faults import reading
 from converters.picture import Picture
 from converters.tiffchain import ORIENTATION
-from converters.tiffseries import TiffStack
+from converters.tiffseries import SENSOR_COLOURS, TiffStack
 from converters.volume import Array, Box, Volume
 from scray.errors import BadInput, MixedInput, Unsupported
 
 _PALETTE, _SEPARATED, _YCBCR, _WHITE = 3, 5, 6, 0
 _JPEG = (6, 7, 34892)
-_COLOURS = {0: "grey, zero is white", 1: "grey", 2: "RGB", 3: "palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
+_COLOURS = {
+    0: "grey, zero is white",
+    1: "grey",
+    2: "RGB",
+    3: "palette",
+    5: "CMYK",
+    6: "YCbCr",
+    8: "CIELab",
+} | SENSOR_COLOURS
 
 
 class TiffPicture(Picture):

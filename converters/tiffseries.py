@@ -35,6 +35,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what matters 
 MAX_PLANES = 10_000_000
 _FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _MASTER = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*?\bMetadataFile\s*=\s*(["'])(.*?)\1""", re.DOTALL)
+SENSOR_COLOURS = {32803: "colour filter array", 34892: "linear raw"}  # photometric interpretations of DNG
 _DESCRIBED = frozenset({"imagej", "ome", "mmstack"})  # kinds of series whose description decides what pages are
 _MICROMANAGER_IFD = (
     162  # bytes of each page's tags, which the library believes pixels to follow; those of colours are longer
@@ -309,11 +310,10 @@ def _page_by_page(file: Any) -> bool:
 
 
 def _principal(every: Any) -> int:
-    """The first series that is not a thumbnail or a mask."""
-    for i, series in enumerate(every):
-        if series.kind != "generic" or not int(series.keyframe.subfiletype) & 0b101:
-            return i
-    return 0
+    """The first series that is no thumbnail and no mask; of a raw photo what the sensor recorded, not a preview."""
+    full = [i for i, s in enumerate(every) if s.kind != "generic" or not int(s.keyframe.subfiletype) & 0b101]
+    sensor = [i for i in full if every[i].kind == "generic" and every[i].keyframe.photometric in SENSOR_COLOURS]
+    return next(iter([*sensor, *full]), 0)
 
 
 def _inner_axes(shape: tuple[int, ...], page: tuple[int, ...]) -> int:

@@ -118,3 +118,13 @@ def test_micromanager_pages_lie_where_their_tags_say(tmp_path: Path, more: int) 
     struct.pack_into("<I", data, 12, len(data))
     data += struct.pack("<II", 3453623, 3) + b"".join(struct.pack("<5I", 0, z, 0, 0, at) for z, at in enumerate(places))
     assert np.array_equal(probed(tmp_path, bytes(data))[1], PLANES)
+
+
+def test_of_a_raw_photo_the_sensors_numbers_are_converted_and_not_its_preview(tmp_path: Path) -> None:
+    preview, numbers = pattern((3, 4, 3), "u1"), PLANES[0]
+    tags = grey(4, 3) | {258: ("H", [8, 8, 8]), 262: ("H", 2), 277: ("H", 3)}
+    sensor = GREY | {262: ("H", 32803), 33421: ("H", [2, 2])}
+    source, found = probed(tmp_path, tiff(Page(tags, [preview.tobytes()]), Page(sensor, [numbers.tobytes()])))
+    assert np.array_equal(found, numbers)
+    assert source.volumes[0].attributes["samples"] == "colour filter array"
+    assert "Left out: series[0]" in " ".join(source.notes)
