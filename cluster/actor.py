@@ -233,6 +233,8 @@ class Driver:
         self.state = replace(self.state, claimed_at=now)
 
     def _begin(self, claim: Claim, asked: float, action: Action) -> None:
+        if former := self.held.get(claim.uuid):
+            former.conversion.stop("lost")  # the database took it from us, and nobody told it yet
         conversion = Conversion(claim, self.desk)
         conversion.tell(action, str(claim.status), driver=self.owner, attempt=claim.attempt)
         self.held[claim.uuid] = Held(conversion, Work(claim.uuid, renewed_at=asked))

@@ -29,7 +29,8 @@ class Office:
         found = self.catalog.drivers()
         names = [one["name"] for one in found if (name in (one["name"], "") and (name or one["alive"]))]
         if not names:
-            raise NotFound(f"There is no driver {name}." if name else "No driver is alive.")
+            known = ", ".join(one["name"] for one in found) or "none at all"
+            raise NotFound(f"There is no driver {name}; there is {known}." if name else "No driver is alive.")
         return names
 
     def holding(self, names: Collection[str]) -> list[str]:
