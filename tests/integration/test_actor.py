@@ -13,7 +13,9 @@ from scray.log import Action
 from tests.integration.test_reaping import desk_in
 
 
-def test_a_run_whose_dataset_the_driver_claims_again_is_told(tmp_path: Path, database: Database[dict[str, Any]]) -> None:
+def test_a_run_whose_dataset_the_driver_claims_again_is_told(
+    tmp_path: Path, database: Database[dict[str, Any]]
+) -> None:
     """As when the database's clock is set forward: the driver takes back its own datasets, and goes on with them."""
     driver = object.__new__(Driver)
     driver.desk, driver.held, driver.owner = desk_in(tmp_path, database), {}, "driver"
