@@ -24,7 +24,7 @@ import psutil
 from cluster import embedded, head
 from cluster.children import MARK, TETHER, Child, sweep
 from cluster.environment import for_child, stack_settings, write_settings
-from cluster.state import Places, State, is_held, only_one, read_state, without_password
+from cluster.state import Places, State, holds, is_held, only_one, read_state, without_password
 from scray.errors import ScrayError
 
 START_SECONDS = 120.0
@@ -60,8 +60,7 @@ class Stack:
         self.stopping = threading.Event()
         self.ports: head.Ports  # Ray's, chosen when it starts
         self.raylet, self.looked = False, 0.0  # whether Ray's was there when it was last looked for, and when
-        created = psutil.Process().create_time()
-        self.state = State(self.id, "starting", os.getpid(), created, str(self.places.data))
+        self.state = State(self.id, "starting", os.getpid(), str(self.places.data))
         self.state.token_file, self.state.settings_file = str(self.places.token), str(self.places.settings)
 
     def run(self, on_ready: Callable[[State], None] = lambda _: None) -> None:
@@ -178,7 +177,8 @@ class Stack:
         if child.name == "ray":
             self.children["driver"].kill()  # by itself it would notice after a minute that its Ray is gone
         child.start()
-        self._enter("ready")
+        with suppress(OSError):  # a disk that is full ends nothing
+            self._enter("ready")
 
     def _lost_raylet(self, ray: Child) -> bool:
         """Whether Ray's raylet has ended since the last look: `ray start --block` may stay without it."""
@@ -192,7 +192,8 @@ class Stack:
 
     def _stop_all(self) -> None:
         """In the order of dependence, the database last; then whatever else carries the mark."""
-        self._enter("stopping")
+        with suppress(OSError):
+            self._enter("stopping")
         for name in ("driver", "api", "ray", "database"):
             if child := self.children.get(name):
                 child.stop()
@@ -284,17 +285,17 @@ def running(data: Path) -> Iterator[State]:
 def down(data: Path) -> bool:
     """End the stack of a data folder; False when none ran. Returns when no process of it is left."""
     places = Places(data.resolve())
-    state = read_state(places)
+    state, ran = read_state(places), is_held(places)
     if state is None:
         return False
     with suppress(psutil.Error):
         process = psutil.Process(state.pid)
-        if process.create_time() == state.created:
+        if holds(process, places):
             process.terminate()
             process.wait(STOP_SECONDS)
     ended = sweep(state.id)
     places.state.unlink(missing_ok=True)
-    return ended > 0 or state.phase == "ready"
+    return ran or ended > 0
 
 
 def main() -> int:

@@ -6,11 +6,12 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+import psutil
 import typer
 
 from scray.errors import ScrayError
@@ -72,7 +73,6 @@ class State:
     id: str
     phase: Phase
     pid: int
-    created: float
     data: str
     api: str = ""
     dashboard: str = ""
@@ -88,9 +88,11 @@ class State:
 
 
 def read_state(places: Places) -> State | None:
-    """The state as last written; None where there is none."""
-    with suppress(OSError, ValueError, TypeError):
-        return State(**json.loads(places.state.read_bytes()))
+    """The state as last written, by whatever version; None where there is none."""
+    known = {field.name for field in fields(State)}
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        written = json.loads(places.state.read_bytes())
+        return State(**{name: value for name, value in written.items() if name in known})
     return None
 
 
@@ -110,6 +112,13 @@ def only_one(places: Places) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+def holds(process: psutil.Process, places: Places) -> bool:
+    """Whether this process is the stack of a data folder: it has its lock open. (Times at which processes began change
+    when somebody sets the clock.)
+    """
+    return str(places.lock) in {file.path for file in process.open_files()}
 
 
 def is_held(places: Places) -> bool:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import rmtree
 from urllib.request import urlopen
 
 import pytest
@@ -174,6 +175,7 @@ def test_up_prints_one_document_and_stays_until_told(tmp_path: Path, mark: str) 
         assert Path(document["data"]) == tmp_path
         with urlopen(f"{document['api']}/healthz", timeout=10) as answer:
             assert answer.status == 200
+        rmtree(tmp_path / "stack")  # it ends in order, too, where it can write nothing any more
         up.terminate()
         assert up.stdout.read() == ""
         assert up.wait(60) == 0
