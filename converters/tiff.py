@@ -116,10 +116,10 @@ def _series_number(value: Any) -> int | None:
 def _source(stack: TiffStack, *, with_metadata: bool) -> Source:
     volumes = tuple(_volume(stack, part) for part in parts(stack.pages.dtype, stack.name))
     notes = [_left_out(stack)] if len(stack.every) > 1 else []
-    if stack.series.kind != "imagej" and stack.counted > stack.planes:
+    if stack.overcounted:
         notes.append(f"{stack.name}: its description counts {stack.counted} images, and it holds {stack.planes}.")
     if stack.misdescribed:
-        notes.append(f"{stack.name}: its OME description does not fit its pages, which are taken as they lie.")
+        notes.append(f"{stack.name}: its description does not fit its pages, which are taken as they lie.")
     if unused := stack.unused:
         notes.append(f"{stack.name}: {unused} pages behind those that its description counts are left out.")
     if stack.series.is_pyramidal:

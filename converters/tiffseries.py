@@ -36,6 +36,7 @@ MAX_PLANES = 10_000_000
 _FILE_NAME = re.compile(r"""\b(?:FileName|MetadataFile)\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 _MASTER = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*?\bMetadataFile\s*=\s*(["'])(.*?)\1""", re.DOTALL)
 SENSOR_COLOURS = {32803: "colour filter array", 34892: "linear raw"}  # photometric interpretations of DNG
+_COUNTING = ("imagej", "fluoview", "sis", "scanimage", "nih")  # kinds whose descriptions count pages, of one file
 _DESCRIBED = frozenset({"imagej", "ome", "mmstack"})  # kinds of series whose description decides what pages are
 _MICROMANAGER_IFD = (
     162  # bytes of each page's tags, which the library believes pixels to follow; those of colours are longer
@@ -58,9 +59,10 @@ class TiffStack:
         with reading(name, "TIFF"):
             chain = self._chain(path)
             self.file = _opened(path)
-            if flags := _misread(self.file, chain, chosen=series is not None):
+            self.misread = _misread(self.file, chain, chosen=series is not None)
+            if self.misread:
                 self.file.close()
-                self.file = _opened(path, **flags)
+                self.file = _opened(path, **{f"is_{self.misread}": False})
             try:
                 self._choose(series)
             except BaseException:
@@ -79,10 +81,27 @@ class TiffStack:
         self.series = self.every[self.index]
         if self.series.transform is not None:
             raise Unsupported(f"{self.name} holds values that have to be transformed ({self.series.kind}).")
-        self.keyframe = self.series.keyframe
-        self.pages = Pages(self.keyframe, self.name)
+        self.keyframe = page = self.series.keyframe
+        self.pages = Pages(page, self.name)
+        if more := self._behind():
+            shape, axes = (more, *page.shape), "I" + page.axes
+            self.series = tifffile.TiffPageSeries([page], shape, page.dtype, axes, kind="imagej", truncated=True)
         self._layout()
         self._check_pages()
+
+    def _behind(self) -> int:
+        """How many images lie behind one directory, where ImageJ counts more of them than its axes do; 0 otherwise."""
+        path, page = self.root / self.name, self.keyframe
+        if self.series.kind != "imagej" or len(self._chain(str(path))) > 1 or not self.pages.plain(page):
+            return 0
+        stop = int(page.dataoffsets[0]) + self.counted * self.pages.page_bytes
+        return self.counted if self.overcounted and stop <= path.stat().st_size else 0
+
+    @property
+    def overcounted(self) -> bool:
+        """Whether an ImageJ description counts more images than the series has, samples of a pixel apart or not."""
+        samples = self.pages.shaped[0] * self.pages.shaped[4]
+        return bool(self.counted * self.keyframe.size > self.series.size * samples)
 
     def _layout(self) -> None:
         """Split the axes of the series into those that count pages and those of a page."""
@@ -203,9 +222,11 @@ class TiffStack:
 
     @property
     def misdescribed(self) -> bool:
-        """Whether the file has an OME description that its pages do not fit, or that cannot be read."""
+        """Whether the file has a description that its pages do not fit, or that cannot be read."""
         described = self.file.is_ome and not _MASTER.search(self.file.ome_metadata or "")
-        return bool(described) and self.series.kind not in _DESCRIBED
+        if self.misread == "mmstack" or described:
+            return self.series.kind not in _DESCRIBED
+        return self.misread in _COUNTING
 
     @property
     def nodata(self) -> float | None:
@@ -293,13 +314,17 @@ def _opened(path: str, **flags: Any) -> Any:
     return tifffile.TiffFile(path, is_ndtiff=False, is_mdgel=False, is_eer=False, **flags)
 
 
-def _misread(file: Any, chain: tuple[Directory, ...], *, chosen: bool) -> dict[str, bool]:
-    """What a file says it is and had better not be read as."""
+def _misread(file: Any, chain: tuple[Directory, ...], *, chosen: bool) -> str:
+    """What a file says it is and had better not be read as; "" for nothing."""
     if not chosen and _page_by_page(file):
-        return {"is_shaped": False}
+        return "shaped"
     if file.is_mmstack and any(page.start != page.offset + _MICROMANAGER_IFD for page in chain[1:]):
-        return {"is_mmstack": False}
-    return {}
+        return "mmstack"
+    kind = "" if file.is_ome or file.is_mmstack else next((k for k in _COUNTING if getattr(file, f"is_{k}")), "")
+    if not kind or not file.series or file.series[0].kind != kind or file.series[0].is_truncated:
+        return ""
+    pages, described = len(file.series[0]), file.series[0].size // max(1, file.series[0].keyframe.size)
+    return kind if pages > described or (pages < described and kind != "imagej") else ""
 
 
 def _page_by_page(file: Any) -> bool:

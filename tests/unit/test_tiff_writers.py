@@ -82,7 +82,7 @@ def ome(pixels: str) -> dict[int, tuple[str, Any]]:
     ("pixels", "shape", "note"),
     [
         ('SizeX="16" SizeY="6" SizeZ="2"', (2, 6, 16), "1 pages behind those that its description counts are left out"),
-        ('SizeX="32" SizeY="6" SizeZ="3"', (3, 6, 16), "OME description does not fit its pages"),
+        ('SizeX="32" SizeY="6" SizeZ="3"', (3, 6, 16), "its description does not fit its pages"),
         ('SizeX="16" SizeY="6" SizeZ="3"', (3, 6, 16), ""),
     ],
 )
@@ -128,3 +128,22 @@ def test_of_a_raw_photo_the_sensors_numbers_are_converted_and_not_its_preview(tm
     assert np.array_equal(found, numbers)
     assert source.volumes[0].attributes["samples"] == "colour filter array"
     assert "Left out: series[0]" in " ".join(source.notes)
+
+
+def imagej(counts: str) -> dict[int, tuple[str, Any]]:
+    return {270: ("s", b"ImageJ=1.31\n" + counts.encode() + b"\n\0")}
+
+
+@pytest.mark.parametrize("counts", ["images=3", "images=3\nslices=2"])
+def test_imagej_opens_as_many_images_as_it_counts_where_their_bytes_are(tmp_path: Path, counts: str) -> None:
+    tags = GREY | imagej(counts) | {279: ("I", [PLANES[0].nbytes]), 273: ("I", [8])}
+    assert np.array_equal(probed(tmp_path, tiff(Page(tags, [PLANES.tobytes()])))[1], PLANES)
+
+
+def test_pages_that_were_put_behind_a_stack_of_imagej_are_taken_too(tmp_path: Path) -> None:
+    """Programs that join stacks keep the description of the first."""
+    planes = [*PLANES, PLANES[0] + 1]
+    pages = [Page(GREY | ({} if n else imagej("images=3\nslices=3")), [p.tobytes()]) for n, p in enumerate(planes)]
+    source, found = probed(tmp_path, tiff(*pages))
+    assert np.array_equal(found, planes)
+    assert "its description does not fit its pages" in " ".join(source.notes)
