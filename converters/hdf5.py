@@ -35,8 +35,9 @@ MAX_MASTERS = 64
 MAX_ASIDE = 64
 ASIDE = ("DIMENSION_SCALE", "PALETTE")
 _DATA = re.compile(r"data|image|frame|signal|count|raw|volume|entry|scan|measurement")  # what data are called
-# Where Matlab keeps what lies in the cells of others, and PyTables its indexes of tables (User's Guide, "File format")
-_INSIDE = re.compile(r"^/#refs#/|/_i_[^/]+/")
+# What Matlab keeps for its cells, PyTables for its indexes of tables (User's Guide, "File format"), Imaris to be shown,
+# and Velox as events, which nobody can look at.
+_INSIDE = re.compile(r"^/#refs#/|/_i_[^/]+/|^/Thumbnail/|^/Data/SpectrumStream/")
 EXCHANGE = "/exchange/data"  # Data Exchange 1.0, section "The exchange group"
 
 

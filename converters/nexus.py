@@ -109,7 +109,8 @@ def _coordinates(store: H5Store, name: str, path: str, groups: Mapping[str, Node
 
 def _numbered_axes(store: H5Store, group: Node) -> list[str]:
     """The datasets marked axis=1, axis=2, …, as files before 2014 do it."""
-    numbered = [(int(number), key) for key, number in marked(store, group, "axis").items() if number.isdecimal()]
+    written = {key: number.removesuffix(".0") for key, number in marked(store, group, "axis").items()}
+    numbered = [(int(number), key) for key, number in written.items() if number.isdecimal()]
     return [key for _, key in sorted(numbered, key=lambda pair: pair[0])]
 
 

@@ -18,6 +18,7 @@ NEARLY_AS_LARGE = 16
 MAX_STEPS = 16
 MAX_CHILDREN = 1000
 MAX_AUXILIARIES = 1000
+FIRST_PIECE = "data_000001"  # of the data of an EIGER, which names no signal
 _BESIDE = re.compile(
     r"mask|dark|flat|white|background|error|sigma|std|variance|weight|quality|coord|index|indices"
     r"|latitude|longitude|\b(lat|lon)\b"
@@ -125,7 +126,7 @@ def auxiliaries(store: H5Store, tree: Tree) -> list[Node]:
 def _signal(store: H5Store, tree: Tree, group: Node) -> Node | None:
     """The signal of one NXdata; None where it cannot be opened or holds no numbers."""
     key = text(attribute(group.found.item, "signal"))
-    for child in [key] if key else [*_classic_signals(store, group), "data"]:
+    for child in [key] if key else [*_classic_signals(store, group), "data", FIRST_PIECE]:
         node = _at(store, tree, group, child)
         if node is not None:
             return node
@@ -134,7 +135,7 @@ def _signal(store: H5Store, tree: Tree, group: Node) -> Node | None:
 
 def _classic_signals(store: H5Store, group: Node) -> list[str]:
     """The datasets marked signal=1, as files before 2014 do it."""
-    return [key for key, value in marked(store, group, "signal").items() if value == "1"]
+    return [key for key, value in marked(store, group, "signal").items() if value in ("1", "1.0")]  # Matlab has floats
 
 
 def marked(store: H5Store, group: Node, name: str) -> dict[str, str]:

@@ -923,6 +923,22 @@ def an_index_of_pytables_is_no_data(folder: Path) -> Expected:
 
 
 @quirk
+def imaris_with_a_thumbnail(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file["DataSet/ResolutionLevel 0/TimePoint 0/Channel 0/Data"] = cube("u1")
+        file["Thumbnail/Data"] = np.zeros((256, 1024), "u1")
+    return {"/DataSet/ResolutionLevel 0/TimePoint 0/Channel 0/Data": cube("u1")}
+
+
+@quirk
+def velox_with_a_stream_of_events(folder: Path) -> Expected:
+    with h5(folder) as file:
+        file["Data/Image/01ab/Data"] = cube("<u2")
+        file["Data/SpectrumStream/02cd/Data"] = np.zeros((5000, 1), "<u2")
+    return {"/Data/Image/01ab/Data": cube("<u2")}
+
+
+@quirk
 def of_equals_not_the_mask(folder: Path) -> Expected:
     with h5(folder) as file:
         for number, name in enumerate(("dark", "Latitude", "mask", "raw", "raw_errors")):

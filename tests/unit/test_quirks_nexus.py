@@ -125,6 +125,16 @@ def signals_before_2014(folder: Path) -> Expected:
 
 
 @quirk
+def a_mark_that_matlab_wrote(folder: Path) -> Expected:
+    with h5(folder) as file:
+        data = group(group(file, "entry", "NXentry"), "data", "NXdata")
+        data["larger"] = np.zeros((50, 60))
+        data["counts"] = cube()
+        data["counts"].attrs["signal"] = 1.0
+    return {"/entry/data/counts": cube()}
+
+
+@quirk
 def attributes_as_bytes_and_arrays(folder: Path) -> Expected:
     with h5(folder, "a.nxs") as file:
         entry = group(file, "entry", np.array([b"NXentry"]))
@@ -196,6 +206,14 @@ def an_eiger_run(folder: Path) -> Expected:
 @quirk
 def an_eiger_run_with_a_signal(folder: Path) -> Expected:
     return {"/entry/data/data_000001": eiger(folder, signal="data_000001")}
+
+
+@quirk
+def an_eiger_run_beside_something_larger(folder: Path) -> Expected:
+    frames = eiger(folder)
+    with h5py.File(folder / "run_master.h5", "a") as file:
+        file["entry/instrument/detector/detectorSpecific/trimbits"] = np.zeros((50, 60), "u1")
+    return {"/entry/data/data_000001": frames}
 
 
 @quirk.of(dataset="/entry/data/data_000002")
