@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from converters.joined import join
+from converters.ncvars import is_position
 from converters.volume import Source, Volume
 from scray.errors import MixedInput
 
@@ -27,36 +28,42 @@ def one_source(found: Mapping[str, Source], form: str) -> Source:
     """
     sets = _sets(found)
     volumes: list[Volume] = []
-    for names in sets:
-        made = [join(_one_form(same, form), "time", "file") for same in _same([found[name] for name in names])]
-        volumes += made if len(sets) == 1 else _labelled(names[0], made, {volume.dataset for volume in volumes})
-    first, *others = (found[names[0]] for names in sets)
-    metadata = dict(first.metadata)
-    if others:
-        metadata["other_files"] = {str(source.metadata["file"]): source.metadata for source in others}
     by_file: dict[str, Coordinates] = {}
+    notes: list[str] = []
     for names in sets:
-        by_file |= _by_file({name: found[name] for name in names}) if len(names) > 1 else {}
-    if by_file:
-        metadata["coordinates_by_file"] = by_file
-    notes = [note for names in sets for note in (*found[names[0]].notes, *_notes({n: found[n] for n in names}))]
+        files = {name: found[name] for name in names}
+        made = [join(_one_form(same, form), "time", "file") for same in _same(list(files.values()))]
+        joined = {volume.source_axes[0] for volume in made if volume.options.get("along")}
+        volumes += made if len(sets) == 1 else _labelled(names[0], made, {volume.dataset for volume in volumes})
+        by_file |= _by_file(files, joined) if len(files) > 1 else {}
+        notes += [*found[names[0]].notes, *_notes(files, joined)]
+    first, *others = (found[names[0]] for names in sets)
+    more = {
+        "other_files": {str(source.metadata["file"]): source.metadata for source in others},
+        "coordinates_by_file": by_file,
+    }
+    metadata = first.metadata | {key: told for key, told in more.items() if told}
     return replace(first, volumes=tuple(volumes), metadata=metadata, notes=tuple(dict.fromkeys(notes)))
 
 
 def _sets(found: Mapping[str, Source]) -> list[list[str]]:
-    """The files by their variables; raises MixedInput where two share some of these, and not all."""
+    """The files by their variables; raises MixedInput where two share some of these, positions aside, and not all."""
     sets: dict[frozenset[str], list[str]] = {}
     for name, source in found.items():
         sets.setdefault(frozenset(volume.selector for volume in source.volumes), []).append(name)
     seen: dict[str, str] = {}
     for selectors, names in sets.items():
-        for shared in sorted(selectors & seen.keys()):
+        for shared in sorted((selectors & seen.keys()) - _positions(found[names[0]])):
             raise MixedInput(
                 f"{seen[shared]} and {names[0]} hold {shared}, and each, or one of them, variables that the other has "
                 "not. Name those to convert with the parameter variable, or upload the files separately."
             )
         seen |= dict.fromkeys(selectors, names[0])
     return list(sets.values())
+
+
+def _positions(source: Source) -> set[str]:
+    return {volume.selector for volume in source.volumes if is_position(volume.attributes)}
 
 
 def _same(sources: Sequence[Source]) -> Iterable[list[Volume]]:
@@ -92,10 +99,9 @@ def slim(source: Source, first: Source) -> Source:
     return replace(source, metadata={**source.metadata, "coordinates": shared})
 
 
-def _by_file(found: Mapping[str, Source]) -> dict[str, Coordinates]:
+def _by_file(found: Mapping[str, Source], joined: set[str]) -> dict[str, Coordinates]:
     """The coordinates along which files were joined, and all that differ from those of the first file."""
-    first, *_ = found.values()
-    keys = _joined_keys(first) | _differing(found)
+    keys = _joined_keys(found, joined) | _differing(found)
     left = MAX_VALUES_TOLD
     told: dict[str, Coordinates] = {}
     for name, source in list(found.items())[:MAX_FILES_TOLD]:
@@ -111,9 +117,8 @@ def _count(told: Mapping[str, Any]) -> int:
     return len(values) if isinstance(values, list) else 1
 
 
-def _joined_keys(first: Source) -> set[str]:
-    axes = {volume.source_axes[0] for volume in first.volumes}
-    return {key for key in first.metadata["coordinates"] if _last(key) in axes}
+def _joined_keys(found: Mapping[str, Source], joined: set[str]) -> set[str]:
+    return {key for source in found.values() for key in source.metadata["coordinates"] if _last(key) in joined}
 
 
 def _differing(found: Mapping[str, Source]) -> set[str]:
@@ -126,13 +131,12 @@ def _last(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
-def _notes(found: Mapping[str, Source]) -> list[str]:
-    """What the user should know of files that were joined."""
-    first, *_ = found.values()
-    joined = _joined_keys(first)
-    axes = {axis for volume in first.volumes for axis in volume.source_axes}
-    other = sorted(key for key in _differing(found) - joined if _last(key) in axes)
-    notes = [note for key in sorted(joined) for note in _order(key, found)]
+def _notes(found: Mapping[str, Source], joined: set[str]) -> list[str]:
+    """What the user should know of files that were joined along these axes, or stacked."""
+    keys = _joined_keys(found, joined)
+    axes = {axis for source in found.values() for volume in source.volumes for axis in volume.source_axes}
+    other = sorted(key for key in _differing(found) - keys if _last(key) in axes)
+    notes = [note for key in sorted(keys) for note in _order(key, found)]
     if other:
         named = ", ".join(other[:MAX_NAMED])
         notes.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,7 @@ class Variable:
 
     @property
     def is_position(self) -> bool:
-        """Whether these are latitudes or longitudes, as CF says it."""
-        said = self.attributes
-        return said.get("standard_name") in POSITIONS or bool(DEGREES.fullmatch(str(said.get("units", ""))))
+        return is_position(self.attributes)
 
     @property
     def is_time(self) -> bool:
@@ -73,6 +71,11 @@ class Variable:
             or said.get("axis") == "T"
             or said.get("standard_name") == "time"
         )
+
+
+def is_position(said: Mapping[str, Any]) -> bool:
+    """Whether a variable of these attributes holds latitudes or longitudes, as CF says it."""
+    return said.get("standard_name") in POSITIONS or bool(DEGREES.fullmatch(str(said.get("units", ""))))
 
 
 def variables(dataset: Any) -> Iterator[Variable]:
@@ -131,6 +134,7 @@ def data_variables(every: list[Variable]) -> list[Variable]:
         or [v for v in numeric if v.shape]
         or numeric
     )
+    data.sort(key=lambda v: v.is_position or v.is_time)
     paths = {v.path for v in data}
     return data + [v for v in numeric if v.path in coordinates - paths and len(v.shape) > 1]
 

@@ -101,3 +101,35 @@ def test_files_that_share_some_variables_are_refused_by_name(tmp_path: Path) -> 
     with pytest.raises(MixedInput, match=r"a\.nc and b\.nc hold w"):
         probe(tmp_path)
     assert probe(tmp_path, variable="w").volumes[0].source_shape == (4, 2, 3)
+
+
+def test_stacked_files_are_no_row_along_their_first_axis(tmp_path: Path) -> None:
+    """A satellite's sector moves: no axis of time, a file a step."""
+    for i in (0, 1):
+        with nc(tmp_path, name=f"m{i}.nc", y=4, x=5) as made:
+            put(made, "y", ("y",), np.arange(4) + i)
+            put(made, "t", (), np.array(60.0 * i), units="seconds since 2000-01-01")
+            put(made, "rad", ("y", "x"), pattern((4, 5), "i2", i))
+    source = probe(tmp_path)
+    assert (source.volumes[0].steps, len(source.notes), "differ in y;" in source.notes[0]) == (2, 1, True)
+    told = source.metadata["coordinates_by_file"]
+    assert [told[f"m{i}.nc"]["t"]["values"] for i in (0, 1)] == [0, 60]
+
+
+def test_positions_may_be_in_files_of_several_variables(tmp_path: Path) -> None:
+    """Curvilinear model output: each file brings the same latitudes."""
+    for i, key in enumerate(("sos", "tos")):
+        with nc(tmp_path, name=f"{key}.nc", time=2, j=4, i=5) as made:
+            put(made, "lat", ("j", "i"), pattern((4, 5), "f8"), units="degrees_north")
+            put(made, key, ("time", "j", "i"), pattern((2, 4, 5), "f4", i), coordinates="lat")
+    source = probe(tmp_path)
+    assert [volume.selector for volume in source.volumes] == ["sos", "lat", "tos", "lat"]
+    assert len({volume.dataset for volume in source.volumes}) == 4
+
+
+def test_a_track_begins_with_what_was_measured(tmp_path: Path) -> None:
+    with nc(tmp_path, obs=7) as made:
+        put(made, "lon", ("obs",), np.arange(7.0), units="degrees_east")
+        put(made, "time", ("obs",), np.arange(7.0), units=DAYS)
+        put(made, "salinity", ("obs",), np.arange(7.0))
+    assert [volume.selector for volume in probe(tmp_path).volumes] == ["salinity", "lon", "time"]
