@@ -98,7 +98,16 @@ def watch(name: str, catalog: Catalog, period_seconds: float) -> None:
             event(Action.DRIVER_RESTARTED, "its heartbeat has stopped", level=logging.WARNING, driver=owner)
             with suppress(ValueError):
                 _end(ray.get_actor(name, namespace=NAMESPACE))
-            owner = ensure(name)
+            owner = _again(name) or owner
+
+
+def _again(name: str) -> str | None:
+    """Its owner name; None where the cluster has no place or no time for it now: it is asked again."""
+    try:
+        return ensure(name)
+    except (ScrayError, exceptions.RayError) as error:
+        event(Action.NOTE, f"the driver is not there yet: {error}", level=logging.WARNING, driver=name)
+        return None
 
 
 def _beats(catalog: Catalog, owner: str) -> bool:
