@@ -176,6 +176,7 @@ def show_status(progress: show.Progress, name: str, found: Mapping[str, Any]) ->
 
 
 def _report(outcome: dict[str, Any], *, as_json: bool) -> None:
+    outcome = {"dataset_uuid": outcome["uuid"], **outcome}  # as all other documents call it
     if read_status(outcome["status"]) is Status.DONE:
         ending.result(outcome, f"{outcome['uuid']} {outcome['name']}: {outcome['status']}", as_json=as_json)
         return

@@ -11,11 +11,12 @@ from scray.errors import BadParameter, ScrayError
 from scray.status import Status
 
 LEAST_FREE_BYTES = 1 << 30
+# Told also where there are none; others where there are some.
 COUNTED = (Status.UPLOADING, Status.CONVERSION_QUEUED, Status.CONVERTING, Status.DONE, Status.CONVERSION_FAILED)
 
 
 def status(data: Path, api: str) -> dict[str, Any]:
-    """The stack of a data folder, the service's health, and how many datasets are in each important status.
+    """The stack of a data folder, the service's health, and how many datasets are in each status.
 
     Where the service cannot be asked, `reason` says why. Raises BadParameter for what is no address.
     """
@@ -42,7 +43,7 @@ def _service(address: str) -> dict[str, Any]:
 
     with ScrayClient(address, token()) as client:
         health, seen = client.health(), client.overview()
-    counts = {str(status): seen["queue"][status] for status in COUNTED}
+    counts = {str(status): seen["queue"][status] for status in Status if status in COUNTED or seen["queue"][status]}
     told = {"drivers": seen["drivers"], "in_work": seen["running"], "oldest_seconds": seen["oldest_seconds"]}
     return {"api": address, "health": health, "healthy": health["status"] == "healthy", "datasets": counts, **told}
 

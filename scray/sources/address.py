@@ -27,6 +27,13 @@ MAX_REDIRECTS = 5
 TIMEOUT = httpx.Timeout(60.0, connect=20.0)
 LONGEST_WAIT_SECONDS = 60.0
 NAT64 = IPv6Network("64:ff9b::/96")
+WHY: tuple[tuple[type[Exception], str], ...] = (
+    (socket.gaierror, "no address is known for this name (or the name service does not answer)"),
+    (httpx.ConnectTimeout, "it does not answer"),
+    (httpx.ConnectError, "nothing there takes the connection"),
+    (httpx.ReadTimeout, "it has sent nothing for a minute"),
+    (httpx.RemoteProtocolError, "it broke the connection off"),
+)
 Address = IPv4Address | IPv6Address
 T = TypeVar("T")
 
@@ -116,7 +123,8 @@ def run(coroutine: Coroutine[Any, Any, T], host: str) -> T:
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise SourceRefused(f"{host} leads to something that is neither http nor https.") from error
     except (httpx.TransportError, httpx.StreamError, OSError) as error:
-        raise SourceUnreachable(f"{host} could not be reached: {type(error).__name__}.") from error
+        why = next((words for kind, words in WHY if isinstance(error, kind)), type(error).__name__)
+        raise SourceUnreachable(f"{host} could not be reached: {why}.") from error
 
 
 def check_scheme(url: httpx.URL) -> None:

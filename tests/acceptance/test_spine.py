@@ -188,6 +188,7 @@ def test_the_command_line_uploads_watches_and_reports(stack: State, tmp_path: Pa
 
     code, sent = scray("upload", SAMPLES / "tooth.h5", "--sensor", "HDF5", "--wait")
     assert (code, sent["status"]) == (0, "done")
+    assert sent["dataset_uuid"] == sent["uuid"]
     two = [SAMPLES / "img3d.tif", tmp_path / "more"]
     two[1].mkdir()
     (two[1] / "img3d.tif").write_bytes(two[0].read_bytes())

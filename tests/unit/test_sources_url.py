@@ -352,6 +352,14 @@ def test_what_is_no_name_of_a_host_cannot_be_reached(host: str) -> None:
         open_source("s3", place, Settings()).probe()
 
 
+@pytest.mark.parametrize(
+    ("host", "why"), [("nowhere.invalid", "no address is known"), ("127.0.0.1:1", "nothing there")]
+)
+def test_why_a_host_cannot_be_reached_is_said_in_words(host: str, why: str) -> None:
+    with pytest.raises(SourceUnreachable, match=why):
+        UrlSource({"url": f"http://{host}/scan.tif"}, ALLOWED).probe()
+
+
 def test_a_name_that_changes_its_address_leads_nowhere_else(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a name says the second time: what was checked is what is connected to."""
     web.put("/rebound", CONTENT)
