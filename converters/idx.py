@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from converters.idxvolume import open_volume, volumes_of
-from converters.midx import datasets_of, is_midx
+from converters.midx import MAX_MIDX, datasets_of, is_midx
 from converters.own import is_taken, put_aside
 from converters.sniff import kind_of
 from converters.volume import Linked, Source
@@ -89,9 +89,10 @@ def _chosen(root: Path, files: tuple[str, ...], headers: list[str], wanted: Any)
 
 def _composing(root: Path, files: tuple[str, ...], headers: list[str], name: str) -> str:
     """The first midx that composes this dataset with others and can be shown; without one the dataset itself."""
-    for other in headers:
+    every = set(files)
+    for other in [header for header in headers if is_midx(root / header)][:MAX_MIDX]:
         with suppress(BadInput, Unsupported):
-            if is_midx(root / other) and name in datasets_of(root, other, set(files), _prefix(other) + TOP):
+            if name in datasets_of(root, other, every, _prefix(other) + TOP):
                 return other
     return name
 

@@ -6,8 +6,6 @@ single file. Only files and folders are taken; links, devices and encrypted memb
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
 import os
 import stat
@@ -27,6 +25,7 @@ from py7zr.io import Py7zIO, WriterFactory
 
 from converters.crate import PIECE_BYTES, Crate
 from converters.faults import reading
+from converters.frames import OPENERS, PACKED_BYTES
 from converters.sniff import is_tar
 from converters.tarhead import TarHead
 from scray.errors import (
@@ -45,8 +44,6 @@ DEFLATE64, UTF8_NAME, UNICODE_PATH = 9, 0x800, 0x7075
 ZIP_HEAD_BYTES = 30  # of a member, at least
 SEVEN_HEAD_BYTES = 32
 TAR_SUFFIXES = frozenset({".tar", ".tgz", ".txz", ".tbz", ".tbz2", ".tzst"})
-MAX_WINDOW_BYTES = 1 << 30  # of zstd
-PACKED_BYTES = 4 << 10  # read at once: of zstd they may become many megabytes
 
 
 def unpack(kind: str, path: Path, crate: Crate) -> None:
@@ -63,7 +60,7 @@ def _told(archive: str) -> Iterator[None]:
             yield
         except EOFError as error:
             raise TruncatedInput(f"{archive} ends before its end.") from error
-        except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
+        except (zipfile.BadZipFile, tarfile.TarError, lzma.LZMAError, zlib.error) as error:
             raise BadArchive(f"{archive} is damaged: {error}.") from error
         except (py7zr.Bad7zFile, py7zr.DecompressionError, zstandard.ZstdError) as error:
             raise BadArchive(f"{archive} is damaged: {error}.") from error
@@ -218,59 +215,6 @@ def _is_tar(head: bytes, name: str) -> bool:
     return is_tar(head) or bool(suffixes & TAR_SUFFIXES)
 
 
-def _xz_frame() -> Any:
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ)
-
-
-def _zstd_frame() -> Any:
-    return zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
-
-
-class _Frames:
-    """A stream of compressed frames, one behind the other, perhaps with zeros between them.
-
-    The libraries take the end of a stream that is cut short, or a damaged second frame, for the end; this one raises
-    EOFError, or what the frame raises. `limit` bounds what is unpacked at once, where the codec can.
-    """
-
-    def __init__(self, packed: IO[bytes], new_frame: Callable[[], Any], *limit: int) -> None:
-        self.packed, self.new_frame, self.limit = packed, new_frame, limit
-        self.frame = new_frame()
-        self.waiting = memoryview(b"")
-
-    def read(self, size: int) -> bytes:
-        while not self.waiting:
-            piece = self._next_frame() if self.frame.eof else self._more()
-            if self.frame.eof:
-                return b""
-            self.waiting = memoryview(self.frame.decompress(piece, *self.limit))
-        out, self.waiting = self.waiting[:size], self.waiting[size:]  # no copies: it may be many megabytes
-        return bytes(out)
-
-    def _more(self) -> bytes:
-        if not getattr(self.frame, "needs_input", True):
-            return b""
-        piece = self.packed.read(PACKED_BYTES)
-        if not piece:
-            raise EOFError
-        return piece
-
-    def _next_frame(self) -> bytes:
-        """Begins the next frame, if there is one."""
-        piece = self.frame.unused_data.lstrip(b"\0")
-        while not piece and (piece := self.packed.read(PACKED_BYTES)):
-            piece = piece.lstrip(b"\0")
-        if piece:
-            self.frame = self.new_frame()
-        return bytes(piece)
-
-    def __enter__(self) -> _Frames:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.waiting = memoryview(b"")
-
-
 # --- 7z ------------------------------------------------------------------------------------------
 
 
@@ -366,8 +310,5 @@ _UNPACKERS: dict[str, Callable[[Path, Crate], None]] = {
     "zip": _zip,
     "7z": _seven,
     "tar": _tar,
-    "gzip": _compressed(lambda packed: gzip.GzipFile(fileobj=packed)),
-    "bzip2": _compressed(lambda packed: _Frames(packed, bz2.BZ2Decompressor, PIECE_BYTES)),
-    "xz": _compressed(lambda packed: _Frames(packed, _xz_frame, PIECE_BYTES)),
-    "zstd": _compressed(lambda packed: _Frames(packed, _zstd_frame)),
+    **{kind: _compressed(opened) for kind, opened in OPENERS.items()},
 }

@@ -15,6 +15,7 @@ from xml.parsers import expat
 from scray.errors import BadInput, HostileInput, MissingSource, TooLarge, UnsafePath, Unsupported
 
 MAX_BYTES = 4 << 20
+MAX_MIDX = 100  # that one composes by naming another
 BESIDE = ("./", "$(CurrentFileDirectory)/", "file://$(CurrentFileDirectory)/")  # what viewers take for beside the midx
 _URL = re.compile(r"""\burl\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 _UNFINISHED = (  # other liberties are those of its scripts
@@ -23,7 +24,8 @@ _UNFINISHED = (  # other liberties are those of its scripts
     expat.errors.XML_ERROR_UNCLOSED_TOKEN,
     expat.errors.XML_ERROR_UNCLOSED_CDATA_SECTION,
 )
-_NO_ELEMENT = re.compile(r"<!--.*?-->|<!\[CDATA\[.*?\]\]>", re.DOTALL)  # whichever begins first
+_OPENING = re.compile(r"<!--|<!\[CDATA\[")  # whichever begins first
+_CLOSING = {"<!--": "-->", "<![CDATA[": "]]>"}
 
 
 def is_midx(path: Path) -> bool:
@@ -43,6 +45,8 @@ def datasets_of(root: Path, name: str, files: Collection[str], taken: str = "") 
     waiting = [name]
     while waiting:
         midx = waiting.pop(0)
+        if len(seen) - len(found) > MAX_MIDX:
+            raise TooLarge(f"{name} composes more than {MAX_MIDX} others.")
         for child in (_child(midx, url) for url in urls(root, midx)):
             if child not in files:
                 raise MissingSource(f"{midx} names {child}, which is not part of the dataset.")
@@ -64,7 +68,7 @@ def urls(root: Path, name: str) -> list[str]:
     path = root / name
     if path.stat().st_size > MAX_BYTES:
         raise TooLarge(f"{name} is too large.")
-    text = _NO_ELEMENT.sub("", path.read_text("utf-8", errors="replace"))
+    text = _elements(path.read_text("utf-8", errors="replace"))
     if "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
         raise HostileInput(f"{name} declares XML entities, which may stand for anything.")
     try:
@@ -73,6 +77,18 @@ def urls(root: Path, name: str) -> list[str]:
         if expat.ErrorString(error.code) in _UNFINISHED:
             raise BadInput(f"{name} is cut short, or its elements do not match: {error}.") from error
     return [html.unescape(one or other) for one, other in _URL.findall(text)]
+
+
+def _elements(text: str) -> str:
+    """A text without its comments and CDATA, in one go; one that does not end hides nothing."""
+    kept, at = [], 0
+    while opening := _OPENING.search(text, at):
+        end = text.find(_CLOSING[opening[0]], opening.end())
+        if end < 0:
+            break
+        kept.append(text[at : opening.start()])
+        at = end + 3
+    return "".join(kept) + text[at:]
 
 
 def _child(name: str, url: str) -> str:

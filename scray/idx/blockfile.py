@@ -109,7 +109,30 @@ class BlockFile:
         raw = bytearray(length)
         self._read(memoryview(raw), start)
         table: NDArray[Any] = np.frombuffer(raw, _WORD).reshape(rows, words)
+        _check_spans(self.path.name, *_spans(table, old), start + length)
         return lambda row: _old_entry(table[row]) if old else _entry(table[row])
+
+
+def _spans(table: NDArray[Any], old: bool) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Offsets and sizes of the blocks that are stored, each pair once, by offset."""
+    words = table.astype(np.int64)
+    offset, size = (words[:, 0], words[:, 1]) if old else (words[:, 2] | words[:, 3] << 32, words[:, 4])
+    stored = (offset > 0) & (size > 0)
+    pairs = np.unique(np.stack((offset[stored], size[stored]), axis=1), axis=0)
+    return pairs[:, 0], pairs[:, 1]
+
+
+def _check_spans(name: str, offsets: NDArray[Any], sizes: NDArray[Any], table_end: int) -> None:
+    """Raise BadInput where blocks begin within the table or within each other: its numbers are damaged.
+
+    Blocks that are the same from their first byte to their last may share them.
+    """
+    if len(offsets) and offsets[0] < table_end:
+        raise BadInput(f"{name} has a block that begins within its table of blocks, at byte {offsets[0]}")
+    inside = np.flatnonzero(offsets[1:] - offsets[:-1] < sizes[:-1])
+    if len(inside):
+        at = offsets[inside[0] + 1]
+        raise BadInput(f"{name} has a block that begins within another one, at byte {at}: its table is damaged")
 
 
 def _no_table(row: int) -> Entry:

@@ -542,6 +542,14 @@ def test_a_7z_that_hides_even_its_names_is_refused(upload: Path, tmp_path: Path)
     refused(upload, tmp_path, EncryptedArchive, "encrypted")
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+def test_a_stream_of_nothing_without_end_is_refused(
+    upload: Path, tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    (upload / "in.bin.gz").write_bytes(pack(b"") * 2000 + pack(b"x"))
+    refused(upload, tmp_path, BadArchive, "hold nothing")
+
+
 def test_a_tar_without_its_end_is_cut_short(upload: Path, tmp_path: Path) -> None:
     raw = make_tar({"a": b"x" * 512, "b": b"y" * 512})
     (upload / "in.tar").write_bytes(raw[:1024])

@@ -14,6 +14,7 @@ import pytest
 from converters import idx, registry
 from converters.convert import convert
 from converters.grid import grids_for
+from converters.midx import MAX_MIDX, urls
 from converters.plan import Choices as PlanChoices
 from converters.plan import make_plan
 from converters.prepare import Job, find_files
@@ -27,6 +28,7 @@ from scray.errors import (
     HostileInput,
     MissingSource,
     ScrayError,
+    TooLarge,
     TruncatedInput,
     UnsafePath,
     Unsupported,
@@ -379,6 +381,20 @@ def test_a_midx_with_entities_is_refused(tmp_path: Path) -> None:
     midx(tmp_path / "in" / "visus.midx", "&a;", before='<!DOCTYPE d [<!ENTITY a SYSTEM "/etc/passwd">]>')
     with pytest.raises(HostileInput, match="entities"):
         registry.probe("IDX", *find_files([tmp_path / "in"]), {})
+
+
+def test_a_midx_of_endless_comments_or_of_others_without_end_costs_no_time(tmp_path: Path) -> None:
+    made(tmp_path / "in" / "A" / "visus.idx")
+    midx(
+        tmp_path / "in" / "visus.midx",
+        "./A/visus.idx",
+        before="<!-- no dataset url='./none.idx' -->" + "<!--" * 900_000,
+    )
+    assert urls(tmp_path / "in", "visus.midx") == ["./A/visus.idx"]
+    for number in range(MAX_MIDX + 10):
+        midx(tmp_path / "ring" / f"{number}.midx", f"./{(number + 1) % (MAX_MIDX + 10)}.midx")
+    with pytest.raises(TooLarge, match=r"0\.midx composes more than"):
+        registry.probe("IDX", *find_files([tmp_path / "ring"]), {})
 
 
 # --- repack --------------------------------------------------------------------------------------

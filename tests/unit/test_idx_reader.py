@@ -261,6 +261,18 @@ def test_damage_is_named_by_file_and_block(two_files: Path, at: int, data: bytes
         dataset.check()
 
 
+@pytest.mark.parametrize(("shift", "says"), [(-4, "within another"), (-180, "within its table")])
+def test_blocks_that_lie_in_each_other_or_in_their_table_are_damage(tmp_path: Path, shift: int, says: str) -> None:
+    path, array = tmp_path / "visus.idx", samples((16, 32), "<u2")
+    openvisus().create(path, (16, 32), [("a", "uint16", "")], [(None, "a", array)], "", bitsperblock=6, blocksperfile=4)
+    raw = (tmp_path / "visus" / "0000.bin").read_bytes()
+    first = min(range(4), key=lambda block: struct.unpack_from(">I", raw, 48 + 40 * block))
+    at = 48 + 40 * (first if shift == -180 else (first + 1) % 4)
+    damage(path, 0, at, struct.pack(">I", struct.unpack_from(">I", raw, at)[0] + shift))
+    with Dataset.open(path) as dataset, pytest.raises(BadInput, match=says):
+        dataset.check()
+
+
 def test_a_cleared_layout_flag_shows(two_files: Path) -> None:
     before = Dataset.open(two_files).read()
     damage(two_files, 0, 40 + 20, b"\x00\x00\x00\x03")
