@@ -44,8 +44,16 @@ def _filled(volume: Volume, value: Any) -> Volume:
 def declared(volume: Volume) -> tuple[str, ...]:
     """The numbers that stand for nothing in the file, as text, each once."""
     said = [volume.attributes.get(name) for name in FILLS] + [volume.options.get(OPTION)]
-    texts = [_held(number_of(one), volume.dtype) for value in said for one in _each(value)]
+    texts = [_held(_stored(number_of(one), volume), volume.dtype) for value in said for one in _each(value)]
     return tuple(dict.fromkeys(text for text in texts if text is not None))
+
+
+def _stored(number: float | None, volume: Volume) -> float | None:
+    """The number as it is stored: of what NetCDF means as unsigned (`_Unsigned`) 255 is the byte -1."""
+    kind = np.dtype(volume.dtype)
+    above = 1 << (8 * kind.itemsize - 1)
+    unsigned = kind.kind == "i" and str(volume.attributes.get("_Unsigned", "")).lower() == "true"
+    return number - 2 * above if unsigned and number is not None and above <= number < 2 * above else number
 
 
 def _each(value: Any) -> Iterable[Any]:

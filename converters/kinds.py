@@ -64,6 +64,12 @@ KINDS = {
     "rar": Kind("a RAR archive (zip, 7z and tar are unpacked)", (b"Rar!\x1a\x07",)),
     "pdf": Kind("a PDF document", (b"%PDF-",)),
     "grib": Kind("a GRIB file", (b"GRIB",)),
+    "bufr": Kind("a BUFR file", (b"BUFR",)),
+    "cdf": Kind(
+        "a NASA CDF file, which is no NetCDF", (b"\xcd\xf3\x00\x01", b"\xcd\xf2\x60\x02", b"\0\0\xff\xff\0\0\xff\xff")
+    ),
+    "surfer": Kind("a Surfer grid", (b"DSAA", b"DSBB", b"DSRB")),
+    "compress": Kind("a file packed by compress (zip, 7z, tar, gz, bz2, xz and zst are unpacked)", (b"\x1f\x9d",)),
     "empty": Kind("empty"),
     "text": Kind("a text file"),
     "unknown": Kind("binary data of no known kind"),

@@ -65,7 +65,8 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
     source = one_source(found, FORMAT)
     rest = [name for name in files if name not in found]
     left = (f"Files without these variables were left out: {', '.join(rest[:MAX_TOLD])}.",) if rest else ()
-    return replace(source, notes=(*source.notes, *left))
+    volumes = sorted(source.volumes, key=lambda volume: wanted.index(_path(volume))) if wanted else source.volumes
+    return replace(source, volumes=tuple(volumes), notes=(*source.notes, *left))
 
 
 def _probe_each(root: Path, files: tuple[str, ...], wanted: list[str]) -> dict[str, Source]:
@@ -79,13 +80,18 @@ def _probe_each(root: Path, files: tuple[str, ...], wanted: list[str]) -> dict[s
             refused.append(error)
             continue
         found[name] = slim(source, next(iter(found.values()), source))
-    held = {as_listed(volume.options["path"]) for source in found.values() for volume in source.volumes}
+    held = {_path(volume) for source in found.values() for volume in source.volumes}
     missing = [path for path in wanted if path not in held]
     if refused and not found:
         raise refused[0]
     if missing:
         raise BadParameter(f"None of the {len(files)} files has a variable {missing[0]}.")
     return found
+
+
+def _path(volume: Volume) -> str:
+    """The variable that a volume is, or is a part of."""
+    return as_listed(volume.options["path"])
 
 
 def is_netcdf4(root: Path, name: str) -> bool:

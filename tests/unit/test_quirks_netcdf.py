@@ -14,8 +14,9 @@ import pytest
 from converters import registry
 from converters.prepare import find_files
 from converters.volume import Array, Source
+from scray.errors import WrongSensor
 from tests.formats import pattern
-from tests.quirks import Expected, Quirk, Quirks, compare, nc, outcome, put
+from tests.quirks import Expected, Quirk, Quirks, compare, nc, outcome, put, same
 
 quirk = Quirks("NETCDF")
 CLASSIC = ("NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA")
@@ -649,3 +650,24 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert "depth (200000,) (float64), station (5,) (object or variable-length), packets: opaque" in note
     assert "track" not in note
     assert "time" not in note
+
+
+def test_the_fill_value_of_unsigned_bytes_is_found_as_it_is_stored(tmp_path: Path) -> None:
+    """Written by those who think of 255, into a type that has it as -1."""
+    values = plane("i1")
+    values[0, :2] = -1
+    with nc(tmp_path, "NETCDF3_CLASSIC", y=4, x=5) as file:
+        put(file, "v", ("y", "x"), values, _Unsigned="true", missing_value=np.int16(255))
+    (volume,) = probe(tmp_path, fill=99).volumes
+    with registry.open_volume(tmp_path, volume) as reader:
+        same(reader.read(0, ((0, 4), (0, 5))), np.where(values == -1, np.int8(99), values))
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [(b"\xcd\xf3\x00\x01", "NASA CDF"), (b"DSBB\x04\x00", "Surfer"), (b"BUFR", "BUFR"), (b"\x1f\x9d\x90", "compress")],
+)
+def test_what_only_is_called_netcdf_is_named(tmp_path: Path, head: bytes, told: str) -> None:
+    (tmp_path / "a.nc").write_bytes(head + bytes(range(256)) * 4)
+    with pytest.raises(WrongSensor, match=told):
+        probe(tmp_path)
