@@ -32,7 +32,7 @@ from api.bound import Bound
 from api.guard import LOOPBACK_NAMES, Guard, host_name
 from api.joining import join_left
 from api.landing import sweep, take_over_silent
-from api.override import Override
+from api.lenience import Lenience
 from api.sessions import reap
 from scray.settings import Settings
 
@@ -78,7 +78,7 @@ def _guard(app: FastAPI, settings: Settings) -> None:
             expose_headers=list(tus.EXPOSED),
         )
     app.add_middleware(Bound)
-    app.add_middleware(Override)
+    app.add_middleware(Lenience)
     app.add_middleware(problems.OneShape)
     app.add_middleware(Guard, hosts=_hosts(settings), origins=origins, token=settings.api_token)
 

@@ -61,6 +61,8 @@ class Growth:
             lock_range(self._fd, EVERYTHING)
             self.record = open_record(self._backend, upload_id)
         except FileNotFoundError as error:
+            if open_record(self._backend, upload_id)["full"]:
+                raise Conflict("The upload is complete; nothing can be added to it.") from error
             raise NotFound("Upload session not found") from error
         except BaseException:
             self.release()

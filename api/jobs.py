@@ -55,8 +55,8 @@ class Message(BaseModel):
 
 @router.get("/api/upload/status/{job_id}")
 def job_status(job_id: str, backend: BackendOf) -> Job:
-    """One job: queued, uploading, processing, then completed, failed or cancelled."""
-    return Job(**find_job(backend, job_id))
+    """One job: queued, uploading, processing, then completed, failed or cancelled; under the id that was asked for."""
+    return Job(**(find_job(backend, job_id) | {"job_id": job_id}))
 
 
 @router.post("/api/upload/cancel/{job_id}")

@@ -94,6 +94,7 @@ STATUS_OF: Mapping[str, HTTPStatus] = {
     "incomplete": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 CODE_OF = {401: "unauthorised", 403: "forbidden", 404: "not-found", 408: "timed-out", 413: "body-too-large"}
+PHRASES = {460: "Checksum Mismatch"}  # of tus alone
 RETRY_AFTER_SECONDS = 5
 PASSING = frozenset({"chunk-busy"})  # refusals that are over in a moment
 
@@ -130,7 +131,7 @@ def problem(status: int, code: str, detail: str, *, errors: Sequence[Mapping[str
     """The answer for an error. `errors` lists what is wrong with each field, where fields were the matter."""
     content: dict[str, Any] = {
         "type": f"urn:scray:error:{code}",
-        "title": HTTPStatus(status).phrase,
+        "title": PHRASES.get(status) or HTTPStatus(status).phrase,
         "status": int(status),
         "code": code,
         "detail": detail,

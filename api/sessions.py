@@ -35,11 +35,12 @@ from scray.retry import FULL
 from scray.sessions import BY_CHUNKS, DIFFERENT, chunk_root, missing
 from scray.spans import CHUNK_BYTES
 from scray.storage import safe_name
-from scray.uploads import CANCELLED, FAILED, RECEIVING
+from scray.uploads import CANCELLED, FAILED, PLACING, RECEIVING
 
 NAMED_CHUNKS = 100  # so many missing chunks are told by number
 MOST_CHUNKS = 1 << 20
 LEAST_CHUNK_BYTES = 1024
+OTHER_SECONDS, POLL_SECONDS = 10.0, 0.05
 
 
 def read_hash(value: str) -> str:
@@ -173,8 +174,17 @@ def settle(backend: Backend, record: Document, root: str) -> None:
             error = conclude(backend, backend.uploads.get(upload_id))
             if error is not None:
                 raise error
+        else:
+            _wait_for_other(backend, upload_id)
     finally:
         backend.active.discard(upload_id)
+
+
+def _wait_for_other(backend: Backend, upload_id: str) -> None:
+    """Whoever is told that a file is stored finds it; one who is slow at it is not waited for long."""
+    end = time.monotonic() + OTHER_SECONDS
+    while backend.uploads.get(upload_id)["state"] == PLACING and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
 
 
 def _check_ended_well(record: Document) -> None:

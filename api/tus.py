@@ -47,6 +47,7 @@ from scray.sessions import BY_OFFSET
 PLACE = "/api/upload/tus"
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-defer-length,creation-with-upload,checksum,termination,expiration,concatenation"
+PARTIAL = "partial"
 BODY_TYPE = "application/offset+octet-stream"
 METADATA_BYTES = 16_384
 MOST_PARTS = 1000
@@ -116,6 +117,8 @@ async def create(request: Request, backend: BackendOf) -> Response:
         await asyncio.wait({joining}, timeout=JOIN_SECONDS)
         record = await run_in_threadpool(backend.sessions.get, record["_id"], BY_OFFSET)
         return _created(record, BackgroundTask(asyncio.wait, {joining}))
+    if concat not in {"", PARTIAL}:
+        raise BadRequest("Upload-Concat is 'partial', or 'final;' and the addresses of partial uploads.")
     length = None if _is_deferred(request) else _number(request, "upload-length")
     record = await run_in_threadpool(_begin, backend, metadata, length, concat)
     if request.headers.get("content-type") == BODY_TYPE or length == 0:
@@ -161,6 +164,8 @@ async def _grow(
 ) -> Document:
     """The record after the body of this request."""
     body = Body(request)
+    if body.length == 0 and await run_in_threadpool(_is_whole, backend, upload_id, offset):
+        return await run_in_threadpool(_settle, backend, upload_id)
     promises = {"total_bytes": total_bytes, "checksum": request.headers.get("upload-checksum", "")}
     growth = await run_in_threadpool(_opened, backend, upload_id, offset, body.length, promises)
     growth.whole = body.is_promised
@@ -175,6 +180,12 @@ async def _grow(
     finally:
         growth.release()
     return await run_in_threadpool(_settle, backend, upload_id)
+
+
+def _is_whole(backend: Backend, upload_id: str, offset: int) -> bool:
+    """Whether nothing is left to be sent behind `offset`; nothing is what such a request may bring."""
+    record = open_record(backend, upload_id)
+    return bool(record["full"] and offset == record["expected_bytes"] and not record.get("parts"))
 
 
 def _opened(backend: Backend, upload_id: str, offset: int, length: int | None, promises: Mapping[str, Any]) -> Growth:
@@ -197,7 +208,7 @@ def _begin(
     if there are any, which count in their user's quota already. A `length` of None is told later.
     """
     check_room(length or 0, backend)
-    upload_id, partial = new_id("tus_upload"), concat == "partial"
+    upload_id, partial = new_id("tus_upload"), concat == PARTIAL
     session = backend.sessions.begun(BY_OFFSET, {
         "partial": partial, "full": False, "concat": concat, "tus_metadata": metadata.get("", ""),
         "parts": [[part["_id"], part["expected_bytes"]] for part in parts],
@@ -258,6 +269,8 @@ def read_metadata(header: str) -> dict[str, str]:
     found = {"": header} if header else {}
     for pair in filter(None, map(str.strip, header.split(","))):
         key, _, text = pair.partition(" ")
+        if key in found:
+            raise BadRequest(f"Upload-Metadata has the key {key[:40]!r} twice.")
         try:
             found[key] = base64.b64decode(text, validate=True).decode()
         except ValueError as error:
@@ -298,8 +311,8 @@ def _expiry(record: Document) -> dict[str, str]:
 
 
 def _refusal(request: Request, error: ScrayError) -> Response:
-    answer = problem_of(error)
-    answer.status_code = STATUS_OF.get(type(error), answer.status_code)
+    status = STATUS_OF.get(type(error))
+    answer = problem(status, error.code, error.message) if status else problem_of(error)
     if getattr(request.state, "hang_up", bool)():
         answer.headers["Connection"] = "close"
     return answer

@@ -82,6 +82,35 @@ def test_tus_for_clients_that_can_only_post(api: Api) -> None:
     assert api.http.post("/health", headers={"X-HTTP-Method-Override": "GET"}).status_code == 405
 
 
+def test_an_address_may_end_in_a_slash(api: Api) -> None:
+    reply = api.send(b"1", path="/api/upload/upload/")
+    assert reply.status_code == 200
+    assert api.http.get(f"/api/upload/status/{reply.json()['job_id']}/").status_code == 200
+    begun = api.http.post(f"{PLACE}/", headers={**TUS, "Upload-Length": "3", "Upload-Concat": "partial"})
+    assert begun.status_code == 201
+    assert api.http.head(f"{begun.headers['location']}/", headers=TUS).headers["upload-offset"] == "0"
+
+
+def test_what_tus_refuses_says_the_same_in_its_body(api: Api) -> None:
+    place = api.http.post(PLACE, headers={**TUS, "Upload-Length": "3", "Upload-Concat": "partial"}).headers["location"]
+    body = {**TUS, "Content-Type": "application/offset+octet-stream", "Upload-Offset": "0"}
+    wrong = api.http.patch(
+        place, content=b"abc", headers={**body, "Upload-Checksum": "sha1 AAAAAAAAAAAAAAAAAAAAAAAAAAA="}
+    )
+    assert (wrong.status_code, wrong.json()["status"], wrong.json()["title"]) == (460, 460, "Checksum Mismatch")
+    for headers in ({"Upload-Concat": "some"}, {"Upload-Metadata": "a YQ==,a Yg=="}):
+        assert api.http.post(PLACE, headers={**TUS, "Upload-Length": "3", **headers}).status_code == 400
+
+
+def test_a_whole_tus_upload_is_not_gone(api: Api) -> None:
+    texts = {"filename": "x.tif", **FORM}
+    metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in texts.items())
+    body = {**TUS, "Content-Type": "application/offset+octet-stream"}
+    begun = api.http.post(PLACE, content=b"123", headers={**body, "Upload-Length": "3", "Upload-Metadata": metadata})
+    again = api.http.patch(begun.headers["location"], content=b"4", headers={**body, "Upload-Offset": "3"})
+    assert (again.status_code, again.json()["detail"]) == (409, "The upload is complete; nothing can be added to it.")
+
+
 def test_another_version_of_tus_is_told_ours(api: Api) -> None:
     reply = api.http.head(f"{PLACE}/x", headers={"Tus-Resumable": "0.2.2"})
     assert (reply.status_code, reply.headers["tus-version"]) == (412, "1.0.0")
@@ -123,3 +152,9 @@ def test_datasets_where_the_portal_asks_for_them(api: Api) -> None:
         assert "secret" not in reply.text
     assert api.http.get("/api/datasets", params={"user_id": "n@b.org"}).json()["datasets"] == []
     assert api.http.get("/api/datasets").status_code == 400
+
+
+@pytest.mark.parametrize("kind", ["upload", "job", "cloud_large"])
+def test_a_job_has_the_id_that_was_asked_for(api: Api, kind: str) -> None:
+    job = f"{kind}_{api.accepted(b'1')['dataset_uuid']}"
+    assert api.http.get(f"/api/upload/status/{job}").json()["job_id"] == job
