@@ -196,11 +196,11 @@ def reap_staging(storage: Storage, uuid: str, *keep: str) -> list[str]:
     A folder is renamed before it is emptied, so a late owner can never publish one that is half gone.
     """
     parent = storage.staging_dir(uuid)
-    if not parent.is_dir():
-        return []
-    gone = sorted(entry.name for entry in parent.iterdir() if entry.name not in keep)
+    gone: list[str] = []
+    with suppress(FileNotFoundError):  # nothing was staged, or another driver was first
+        gone = sorted(entry.name for entry in parent.iterdir() if entry.name not in keep)
     for name in gone:
-        with suppress(FileNotFoundError):  # another driver was first
+        with suppress(FileNotFoundError):
             remove_tree(parent / name)
     with suppress(OSError):  # it still holds a plan
         parent.rmdir()
@@ -302,7 +302,8 @@ class _Swap:
 def remove_superseded(target: Path, folders: Iterable[Path]) -> None:
     """Delete these data folders of former versions, by relative path, and what a removal that was killed left."""
     for path in [*(target / folder for folder in folders), *target.rglob(f"{DOOMED}*")]:
-        remove_tree(path)
+        with suppress(FileNotFoundError):  # another driver was first
+            remove_tree(path)
 
 
 def data_folders(root: Path) -> list[Path]:
