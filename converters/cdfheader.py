@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -61,7 +62,7 @@ class _Bytes:
 
     def name(self) -> str:
         length = self.count()
-        text = self.take(length).decode("utf-8", "replace")
+        text = self.take(length).partition(b"\0")[0].decode("utf-8", "replace")  # the library stops at a zero, too
         self.skip(-length % 4)
         return text
 
@@ -101,15 +102,24 @@ def check(path: Path, name: str) -> None:
 
 def _header(data: _Bytes) -> tuple[int, list[_Variable]]:
     records = data.number(data.wide)
-    lengths = []
+    lengths, dims = [], []
     for _ in range(data.entries(0x0A)):
-        data.name()
+        dims.append(data.name())
         lengths.append(data.count())
     data.attributes()
     variables = [_variable(data, lengths) for _ in range(data.entries(0x0B))]
+    _check_names("dimensions", dims)
+    _check_names("variables", [variable.name for variable in variables])
     if records == _STREAMING[data.wide]:
         raise BadInput("its number of records was never written, its program did not end")
     return records, variables
+
+
+def _check_names(what: str, names: list[str]) -> None:
+    """Of two with one name the library shows one alone."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise BadInput(f"it has {count} {what} of the name {name}")
 
 
 def _variable(data: _Bytes, lengths: list[int]) -> _Variable:

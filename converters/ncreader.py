@@ -27,7 +27,7 @@ from converters.ncvars import Variable
 from converters.samples import take
 from converters.sniff import kind_of
 from converters.volume import Array, Box, Reader, Volume, overlap
-from scray.errors import HostileInput, MissingSource, MixedInput, Unsupported
+from scray.errors import BadInput, HostileInput, MissingSource, MixedInput, Unsupported
 
 CACHE_BYTES = 1 << 20
 
@@ -54,14 +54,25 @@ def _dataset(path: Path, name: str) -> Iterator[Any]:
         with warnings.catch_warnings(action="ignore"):  # types that it does not know are told in a note
             try:
                 opened = netCDF4.Dataset(str(path), "r")
+            except UnicodeDecodeError as error:
+                raise Unsupported(f"{name} has names that are no UTF-8 text. Rename what they call.") from error
             except (AttributeError, TypeError, NotImplementedError, ValueError, KeyError) as error:
                 raise Unsupported(
                     f"{name} has types or dimensions that the NetCDF library cannot read here; the sensor HDF5 can."
                 ) from error
+            except OSError as error:
+                if error.errno is None or error.errno >= 0:
+                    raise
+                raise BadInput(f"{name} is no sound NetCDF file: {_reason(error)}.") from error
         with opened as dataset:
             dataset.set_auto_maskandscale(False)
             dataset.set_auto_chartostring(False)
             yield dataset
+
+
+def _reason(error: OSError) -> str:
+    """What the NetCDF library says, without the path that it knows the file by."""
+    return str(error.strerror).removeprefix("NetCDF: ").rstrip(".")
 
 
 def _checked(store: H5Store, name: str) -> Tree:
@@ -86,7 +97,10 @@ class NetCDFReader(Reader):
         dataset, store, tree = self._opened.__enter__()
         try:
             with reading(volume.files[0], "NetCDF"):
-                self._item = dataset[as_listed(volume.options["path"])]
+                path = as_listed(volume.options["path"])
+                self._item = (
+                    dataset.variables[path] if path in dataset.variables else dataset[path]
+                )  # a/b may be a name
                 self._extent: Box = tuple((0, int(n)) for n in self._item.shape)
                 self._chunks = self._in_hdf5(store) if tree else None
             if (tuple(self._item.shape) or (1,)) + self._part.inner != volume.source_shape:

@@ -14,7 +14,7 @@ import pytest
 from converters import registry
 from converters.prepare import find_files
 from converters.volume import Array, Source
-from scray.errors import WrongSensor
+from scray.errors import BadInput, WrongSensor
 from tests.formats import pattern
 from tests.quirks import Expected, Quirk, Quirks, compare, nc, outcome, put, same
 
@@ -152,6 +152,37 @@ def data_inside_the_header(folder: Path) -> Expected:
     data[begin : begin + 4] = (8).to_bytes(4, "big")
     (folder / "a.nc").write_bytes(data)
     return "bad-input"
+
+
+@quirk
+def two_variables_of_one_name(folder: Path) -> Expected:
+    """The library shows the last of them alone."""
+    with nc(folder, "NETCDF3_CLASSIC", y=4, x=5) as file:
+        for name in ("first", "other"):
+            put(file, name, ("y", "x"), plane())
+    data = (folder / "a.nc").read_bytes()
+    (folder / "a.nc").write_bytes(data.replace(b"other", b"first"))
+    return "bad-input"
+
+
+@quirk
+def a_name_that_ends_at_a_zero(folder: Path) -> Expected:
+    with nc(folder, "NETCDF3_CLASSIC", y=4, x=5) as file:
+        for name in ("v", "v_w"):
+            put(file, name, ("y", "x"), plane())
+    data = (folder / "a.nc").read_bytes()
+    (folder / "a.nc").write_bytes(data.replace(b"v_w", b"v\0w"))
+    return "bad-input"
+
+
+@quirk
+def slashes_in_names_of_a_classic_file(folder: Path) -> Expected:
+    """No groups: old programs took any letter."""
+    with nc(folder, "NETCDF3_CLASSIC", y=4, x=5) as file:
+        put(file, "ratio O-C", ("y", "x"), plane())
+    data = (folder / "a.nc").read_bytes()
+    (folder / "a.nc").write_bytes(data.replace(b"O-C", b"O/C"))
+    return {"ratio O/C": plane()}
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -665,9 +696,30 @@ def test_the_fill_value_of_unsigned_bytes_is_found_as_it_is_stored(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("head", "told"),
-    [(b"\xcd\xf3\x00\x01", "NASA CDF"), (b"DSBB\x04\x00", "Surfer"), (b"BUFR", "BUFR"), (b"\x1f\x9d\x90", "compress")],
+    [
+        (b"\xcd\xf3\x00\x01", "NASA CDF"),
+        (b"DSBB\x04\x00", "Surfer"),
+        (b"BUFR", "BUFR"),
+        (b"\x1f\x9d\x90", "compress"),
+        (b"<!DOCTYPE html><html>", "HTML"),
+        (b"Dataset {\n Float32 v[y = 4];\n} a;\n\nData:\n", "OPeNDAP"),
+        (b"netcdf a {\ndimensions:\n", "ncgen"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
+    ],
 )
 def test_what_only_is_called_netcdf_is_named(tmp_path: Path, head: bytes, told: str) -> None:
     (tmp_path / "a.nc").write_bytes(head + bytes(range(256)) * 4)
     with pytest.raises(WrongSensor, match=told):
+        probe(tmp_path)
+
+
+def test_what_the_library_refuses_is_told_without_its_path(tmp_path: Path) -> None:
+    """Variables that share bytes: no sound file."""
+    with nc(tmp_path, "NETCDF3_CLASSIC", y=4, x=5) as file:
+        for name in ("v", "w"):
+            put(file, name, ("y", "x"), plane())
+    data = (tmp_path / "a.nc").read_bytes()
+    first, second = ((len(data) - n).to_bytes(4, "big") for n in (160, 80))
+    (tmp_path / "a.nc").write_bytes(data.replace(second, first))
+    with pytest.raises(BadInput, match=r"^a\.nc is no sound NetCDF file: Unknown file format\.$"):
         probe(tmp_path)
