@@ -50,5 +50,5 @@ def _codes(data: bytes, compression: int) -> object:
         return data.rstrip(b"\0")
     bits = bin(int.from_bytes(b"\1" + data, "big"))[3:].rstrip("0")
     if compression == GROUP4:
-        return bits.removesuffix(_END_OF_BLOCK).rstrip("0")
+        return bits.partition(_END_OF_BLOCK)[0].rstrip("0")  # what follows it nobody reads
     return [line.rstrip("0") for line in _END_OF_LINE.split(bits) if line]

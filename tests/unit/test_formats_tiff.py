@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from converters import tiff
+from converters.fax import proven
 from converters.joined import OPEN_FILES
 from converters.volume import Array, Volume
 from scray.errors import (
@@ -536,6 +537,17 @@ def test_fax_codes_are_read_exactly(tmp_path: Path, how: str, shape: tuple[int, 
     fax(tmp_path / "a.tif", array, how)
     volume = probe_one(tmp_path, "a.tif")
     assert np.array_equal(read_all(tiff, tmp_path, volume).reshape(shape), array)
+
+
+def test_what_follows_the_end_of_a_page_of_group_4_is_no_code(tmp_path: Path) -> None:
+    """Scanners pad their strips with more than zeros; without the end of the page it is damage."""
+    array = blocks(16, 61)
+    fax(tmp_path / "a.tif", array, "group4")
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        data = (tmp_path / "a.tif").read_bytes()[page.dataoffsets[0] :][: page.databytecounts[0]]
+    assert proven(array, data + b"\1", 4, 0, reverse=False)
+    assert not proven(array, data[:-4] + b"\1", 4, 0, reverse=False)
 
 
 @pytest.mark.parametrize("how", ["group4", "group3", "tiff_ccitt"])
