@@ -25,7 +25,10 @@ from cluster import embedded, head
 from cluster.children import MARK, TETHER, Child, sweep
 from cluster.environment import for_child, stack_settings, write_settings
 from cluster.state import Places, State, holds, is_held, only_one, read_state, without_password
-from scray.errors import ScrayError
+from scray.catalog import Catalog
+from scray.database import connect
+from scray.errors import DatabaseError, ScrayError
+from scray.settings import Settings, load_settings
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
@@ -92,6 +95,8 @@ class Stack:
         embedded_database = not settings.get("MONGO_URL")
         if embedded_database:
             self._start_database()
+        else:
+            ask_database(load_settings())
         self._start_ray(int(settings.get("SCRAY_WORKERS", 0)))
         if embedded_database:
             settings["MONGO_URL"] = self._await_database()
@@ -206,6 +211,20 @@ class Stack:
 def new_id() -> str:
     """The mark of a new stack: that of this process where it has one, else a random one."""
     return os.environ.get(MARK) or os.urandom(8).hex()
+
+
+def ask_database(settings: Settings) -> None:
+    """Raises StackFailed, with what to do, where the database that was named does not answer; BadParameter for a name
+    of none.
+    """
+    database = connect(settings.mongo_url, settings.db_name)
+    with database.client:
+        try:
+            Catalog(database).ping()
+        except DatabaseError as error:
+            raise StackFailed(
+                f"{error.message}. MONGO_URL names it: start it, correct the name, or unset it for the embedded one."
+            ) from error
 
 
 def answers(port: int) -> bool:

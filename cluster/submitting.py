@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from cluster.version import ROOT, code_version
-from scray.errors import ScrayError, Unreachable
+from scray.errors import BadParameter, ScrayError, Unreachable
 
 ENTRY = "python -m cluster.driver"
 RUNS = (JobStatus.PENDING, JobStatus.RUNNING)
@@ -41,10 +41,14 @@ def submit(address: str) -> Submitted:
     """Submit the driver to the cluster whose dashboard is at `address`, unless a job with this code runs there.
 
     What the working folder holds is sent, except what `.rayignore` names. Returns when the driver runs. Raises
-    Unreachable, SubmitFailed.
+    BadParameter, Unreachable, SubmitFailed.
     """
     try:
         client = JobSubmissionClient(address)
+    except ValueError as error:
+        raise BadParameter(
+            f"{address!r} is not the address of a dashboard: write it like http://127.0.0.1:8265."
+        ) from error
     except (ConnectionError, RuntimeError) as error:
         raise Unreachable(f"Ray's dashboard at {without_user(address)} could not be reached: {error}") from error
     former = [job for job in client.list_jobs() if job.entrypoint == ENTRY and job.status in RUNS]

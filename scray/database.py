@@ -6,6 +6,7 @@ Every question may raise DatabaseError.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
@@ -15,7 +16,7 @@ from pymongo.collection import Collection as Rows
 from pymongo.database import Database
 from pymongo.errors import AutoReconnect, PyMongoError, ServerSelectionTimeoutError
 
-from scray.errors import DatabaseError
+from scray.errors import BadParameter, DatabaseError
 
 DATASETS = "visstoredatas"
 UPLOADS = "uploads"
@@ -31,9 +32,15 @@ R = TypeVar("R")
 
 
 def connect(url: str, database: str) -> Database[Document]:
-    """The database at a `mongodb://` URL. Nothing is sent before the first question; times come aware, in UTC."""
-    client: MongoClient[Document] = MongoClient(url, tz_aware=True, appname="scray", serverSelectionTimeoutMS=5000)
-    return client[database]
+    """The database at a `mongodb://` URL. Nothing is sent before the first question; times come aware, in UTC.
+
+    Raises BadParameter for what is no such URL.
+    """
+    try:
+        client: MongoClient[Document] = MongoClient(url, tz_aware=True, appname="scray", serverSelectionTimeoutMS=5000)
+        return client[database]
+    except (PyMongoError, ValueError) as error:
+        raise BadParameter(f"MONGO_URL and DB_NAME name no database: {error}.") from error
 
 
 def steady(ask: Callable[P, R]) -> Callable[P, R]:
@@ -47,10 +54,15 @@ def steady(ask: Callable[P, R]) -> Callable[P, R]:
             except PyMongoError as error:
                 broken = isinstance(error, AutoReconnect) and not isinstance(error, ServerSelectionTimeoutError)
                 if not (broken and left):
-                    raise DatabaseError(f"The database could not be reached: {error}") from error
+                    raise DatabaseError(f"The database could not be reached: {_reason(error)}") from error
         raise AssertionError("unreachable")
 
     return asked
+
+
+def _reason(error: PyMongoError) -> str:
+    """What happened, without how long was waited for what and the state of all servers."""
+    return re.sub(r" \(configured timeouts:[^)]*\)", "", str(error).partition(", Timeout: ")[0])
 
 
 def server_time(database: Database[Document]) -> datetime:

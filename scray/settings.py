@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from scray.errors import BadParameter
+from scray.limits import time_limits
 from scray.sizes import UNITS, read_size
 from scray.storage import Storage
 
@@ -172,10 +173,16 @@ def load_settings() -> Settings:
         raise BadParameter(f"{ENV_FILE} names {file}, which is not there.")
     _warn_unknown([*os.environ, *(_names_in(Path(file)) if file else ())])
     try:
-        return Settings(_env_file=file)  # type: ignore[call-arg]
+        found = Settings(_env_file=file)  # type: ignore[call-arg]
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        reasons = "; ".join(f"{'.'.join(map(str, one['loc']))}: {_reason(one['msg'])}" for one in error.errors())
         raise BadParameter(f"A setting has an impossible value: {reasons}.") from error
+    time_limits(found.time_limits)
+    return found
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ").rstrip(".")
 
 
 def describe() -> list[tuple[str, str, str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,6 +67,22 @@ def test_another_process_with_the_number_of_a_former_stack_is_left_alone(places:
         assert not stack.down(places.data)
         assert other.poll() is None
         other.kill()
+
+
+@pytest.mark.slow  # the database is waited for
+@pytest.mark.parametrize(("url", "says"), [("mongodb://u:secret@127.0.0.1:1", "refused"), ("mongodb://", "MONGO_URL")])
+def test_a_database_that_was_named_and_does_not_answer_is_said_in_a_sentence(
+    tmp_path: Path, url: str, says: str
+) -> None:
+    command = [sys.executable, "-m", "cluster.cli", "up", "--json", "--data", str(tmp_path / "data")]
+    environment = {**os.environ, "MONGO_URL": url}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    error = json.loads(done.stdout)["error"]
+    assert done.returncode in {1, 2}
+    assert says in error["message"]
+    assert "MONGO_URL" in error["message"]
+    assert "Topology" not in error["message"]
+    assert "secret" not in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"id": "abcd"}'])
