@@ -29,12 +29,15 @@ from scray.catalog import Catalog
 from scray.database import connect
 from scray.errors import DatabaseError, ScrayError
 from scray.settings import Settings, load_settings
+from scray.sizes import size_text
+from scray.storage import free_bytes
 
 START_SECONDS = 120.0
 STOP_SECONDS = 60.0
 RESTARTS, RESTARTS_WITHIN_SECONDS = 5, 300.0
 TICK_SECONDS = 0.2
 LOOK_SECONDS = 3.0
+LEAST_FREE_BYTES = 64 << 20
 
 
 class StackFailed(ScrayError):
@@ -91,6 +94,7 @@ class Stack:
         self.state.write(self.places)
 
     def _start_all(self) -> None:
+        require_space(self.places.data)
         settings = stack_settings(self.places)
         embedded_database = not settings.get("MONGO_URL")
         if embedded_database:
@@ -211,6 +215,14 @@ class Stack:
 def new_id() -> str:
     """The mark of a new stack: that of this process where it has one, else a random one."""
     return os.environ.get(MARK) or os.urandom(8).hex()
+
+
+def require_space(folder: Path) -> None:
+    """Raises StackFailed where the disk is as good as full: a database that cannot write waits and says nothing."""
+    if (free := free_bytes(folder)) < LEAST_FREE_BYTES:
+        raise StackFailed(
+            f"Only {size_text(free)} are free at {folder}: make room, or name another folder with --data."
+        )
 
 
 def ask_database(settings: Settings) -> None:

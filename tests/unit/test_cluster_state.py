@@ -14,6 +14,7 @@ import pytest
 
 from cluster import stack
 from cluster.state import Places, is_held, read_state
+from tests.unit.test_full_disk import OWN_MOUNTS, can_mount
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -83,6 +84,15 @@ def test_a_database_that_was_named_and_does_not_answer_is_said_in_a_sentence(
     assert "MONGO_URL" in error["message"]
     assert "Topology" not in error["message"]
     assert "secret" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not can_mount(), reason="this kernel gives nobody mounts of his own")
+def test_a_disk_that_is_full_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    up = f"{sys.executable} -m cluster.cli up --json --data {tmp_path}"
+    line = [*OWN_MOUNTS, "sh", "-c", f"mount -t tmpfs -o size=3m none {tmp_path} && {up}"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "are free at" in json.loads(done.stdout)["error"]["message"]
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", '{"id": "abcd"}'])
