@@ -7,6 +7,7 @@ archives are unpacked as well, to a limit.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -66,7 +67,7 @@ def _unpack_one(
     unpack(kind_of(path), path, crate)
     for inner in sorted(crate.names):
         if _kind(folder, inner):
-            below = folder / f"{inner}.unpacking"
+            below = (folder / inner).parent / f".{secrets.token_hex(8)}.unpacking"  # hidden: no member is called so
             _unpack_one(folder / inner, f"{name}/{inner}", below, allowance, alive, depth + 1)
             (folder / inner).unlink()
             _give_way(folder / inner, below)

@@ -203,6 +203,17 @@ def test_archives_in_archives_and_single_compressed_files(upload: Path, tmp_path
     assert found == {"inner/a.tif": image(1), "inner/b.tif": image(2), "c.tif": image(3), "d.tif": image(4)}
 
 
+@pytest.mark.parametrize("beside", ["in.zip.unpacking", "in.zip.unpacking/a"])
+def test_an_inner_archive_may_have_any_name_and_neighbours(upload: Path, tmp_path: Path, beside: str) -> None:
+    held = {"a": b"x", "b": b"y"}
+    inner = make_zip(held)
+    (upload / "in.tar").write_bytes(make_tar({"in.zip": inner, beside: b"mine", "n" * 251 + ".zip": inner}))
+    assert unpacked(upload, tmp_path / "out") == {
+        **{f"{folder}/{name}": content for folder in ("in", "n" * 251) for name, content in held.items()},
+        beside: b"mine",
+    }
+
+
 def test_what_is_a_zip_only_inside_is_no_archive(upload: Path) -> None:
     for name in ("table.xlsx", "arrays.npz", "photo.tif"):
         (upload / name).write_bytes(make_zip({"a": b"x"}))
