@@ -20,6 +20,7 @@ from converters.samples import is_numeric, type_name
 from scray.errors import ScrayError, TooLarge
 
 MAX_OBJECTS = 100_000
+MAX_GLANCED = 10_000  # where it is only to be told what else there is
 MAX_NODES_TOLD = 2_000
 MAX_ATTRIBUTE_BYTES = 65_536
 MAX_DEPTH = 256
@@ -60,17 +61,17 @@ class Tree:
     told: dict[str, Any] = field(default_factory=dict)
 
 
-def walk(store: H5Store, name: str, *, whole: bool = True) -> Tree:
-    """Walk breadth first; each object is visited once, whatever links lead to it.
-
-    Past the limit it raises TooLarge, or, if not the `whole` tree is needed, ends.
+def walk(store: H5Store, name: str, at_most: int = 0) -> Tree:
+    """Walk breadth first; each object is visited once, whatever links lead to it. Raises TooLarge past the limit, or
+    ends after `at_most` objects.
     """
     tree = Tree()
     try:
-        for _ in walking(store, name, tree):
-            pass
+        for number, _ in enumerate(walking(store, name, tree), 1):
+            if number == at_most:
+                break
     except TooLarge:
-        if whole:
+        if not at_most:
             raise
     return tree
 

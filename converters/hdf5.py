@@ -22,7 +22,7 @@ from converters.h5chunks import Chunks
 from converters.h5links import Found, H5Store, check_dataset
 from converters.h5scale import sample_bytes
 from converters.h5series import laid, series
-from converters.h5walk import Node, Tree, attribute, attributes, text, walk
+from converters.h5walk import MAX_GLANCED, MAX_OBJECTS, Node, Tree, attribute, attributes, text, walk
 from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.nxsignals import axes_of, default_signal, largest
@@ -54,7 +54,7 @@ def probe(root: Path, files: tuple[str, ...], parameters: Mapping[str, Any]) -> 
 def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mapping[str, Any]) -> Source:
     with reading(name, "HDF5"), H5Store(root) as store:
         wanted = paths_of(parameters.get("dataset") or parameters.get("variable"))
-        tree = walk(store, name, whole=not wanted)
+        tree = walk(store, name, MAX_GLANCED if wanted else 0)
         nodes = [named(store, name, path, tree) for path in wanted] or [principal(store, tree, name)]
         return source_of(store, name, tree, nodes, files, named=bool(wanted))
 
@@ -87,7 +87,7 @@ def _master(root: Path, files: tuple[str, ...]) -> str | None:
 
 
 def _refers(store: H5Store, name: str, others: set[str]) -> bool:
-    tree = walk(store, name, whole=False)
+    tree = walk(store, name, MAX_OBJECTS)
     if any(node.found.file in others for node in tree.datasets + tree.groups):
         return True
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from converters import hdf5, nxscan
 from converters.faults import reading
 from converters.h5links import H5Store
-from converters.h5walk import Node, Tree, attribute, text, texts, walk
+from converters.h5walk import MAX_GLANCED, Node, Tree, attribute, text, texts, walk
 from converters.hdf5 import joined, named, paths_of, principal, source_of
 from converters.joined import JoinedReader
 from converters.jsonsafe import json_array, json_safe
@@ -40,7 +40,7 @@ def _probe_one(root: Path, name: str, files: tuple[str, ...], parameters: Mappin
     with reading(name, "HDF5"), H5Store(root) as store:
         wanted = paths_of(parameters.get("dataset") or parameters.get("variable"))
         all_named = wanted or any(parameters.get(key) for key in ("volume", "volume_dataset"))
-        tree = walk(store, name, whole=not all_named)
+        tree = walk(store, name, MAX_GLANCED if all_named else 0)
         chosen = {role: _chosen(store, name, tree, parameters, role) for role in ROLES}
         explicit = chosen["volume"] or [named(store, name, path, tree) for path in wanted]
         nodes = explicit or _signals_to_convert(store, tree, name)
