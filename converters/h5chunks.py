@@ -7,7 +7,8 @@ File Format Specification 3.0, "Filter Pipeline"). Sizes are taken from the head
 from __future__ import annotations
 
 import bz2
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -15,26 +16,33 @@ import h5py
 import imagecodecs
 import numpy as np
 
-from converters.h5scale import at_the_edge, sample_bytes
+from converters.h5scale import HEAD_BYTES, at_the_edge, sample_bytes
 from converters.volume import Box
 from scray.errors import BadInput, TruncatedInput
 
 _CHECKSUM_BYTES = 4
 _BITSHUFFLE_CODEC = 4  # which of its numbers names the codec behind it; 0 is none
 _BIG_ENDIAN_HEAD = 8
+_BITS = (h5py.h5z.FILTER_NBIT, h5py.h5z.FILTER_SCALEOFFSET)
+_NBIT_AS_IT_IS, _NBIT_CLASS, _NBIT_PRECISION = 1, 3, 6  # where n-bit's numbers have these
+_NBIT_NUMBERS = 1
+_MORE_BYTES = 4096  # of packed bytes than of samples, where one filter follows another
 
 
-# What each filter gives, in bytes, at most so many; those that are not here cannot be asked.
-_SIZES: dict[int, Callable[[bytes, int], int]] = {
-    h5py.h5z.FILTER_DEFLATE: lambda data, limit: len(imagecodecs.deflate_decode(data, out=limit)),
-    h5py.h5z.FILTER_SZIP: lambda data, _: int.from_bytes(data[:4], "little"),
-    307: lambda data, limit: len(bz2.BZ2Decompressor().decompress(data, limit)),
-    32000: lambda data, limit: len(imagecodecs.lzf_decode(data, out=limit)),
-    32001: lambda data, _: int.from_bytes(data[4:8], "little"),
-    32004: lambda data, _: int.from_bytes(data[:_BIG_ENDIAN_HEAD], "big"),
-    32008: lambda data, _: int.from_bytes(data[:_BIG_ENDIAN_HEAD], "big"),
+# What a filter gives, at most so many bytes.
+_CODECS: dict[int, Callable[[bytes, int], bytes | bytearray]] = {
+    h5py.h5z.FILTER_DEFLATE: lambda data, limit: imagecodecs.deflate_decode(data, out=limit),
+    307: lambda data, limit: bz2.BZ2Decompressor().decompress(data, limit),
+    32000: lambda data, limit: imagecodecs.lzf_decode(data, out=limit),
     # The filter takes the error code of its decoder for a size, and memory that nobody wrote for samples.
-    32015: lambda data, limit: len(imagecodecs.zstd_decode(data, out=limit)),
+    32015: lambda data, limit: imagecodecs.zstd_decode(data, out=limit),
+}
+# How many bytes others say that they give; those that are nowhere cannot be asked.
+_SIZES: dict[int, Callable[[bytes], int]] = {
+    h5py.h5z.FILTER_SZIP: lambda data: int.from_bytes(data[:4], "little"),
+    32001: lambda data: int.from_bytes(data[4:8], "little"),
+    32004: lambda data: int.from_bytes(data[:_BIG_ENDIAN_HEAD], "big"),
+    32008: lambda data: int.from_bytes(data[:_BIG_ENDIAN_HEAD], "big"),
 }
 
 
@@ -47,9 +55,8 @@ class Chunks:
         written = item.chunks and item.id.get_storage_size()  # of chunks of nothing h5py asks for any number of bytes
         known = written and not item.dtype.hasobject  # a text of any length takes more in the file than is told
         self.filters = [properties.get_filter(i) for i in range(properties.get_nfilters())] if known else []
-        self.bytes = sample_bytes(item)
-        for length in item.chunks or ():
-            self.bytes *= length
+        self.samples = math.prod(item.chunks or ())
+        self.bytes = self.samples * sample_bytes(item)
         self.seen: set[tuple[int, ...]] = set()
 
     def check(self, box: Box) -> None:
@@ -94,12 +101,33 @@ class Chunks:
                 mixed = True
             elif code == h5py.h5z.FILTER_FLETCHER32:
                 data = data[:-_CHECKSUM_BYTES]
+            elif mixed:
+                return None
+            elif code in _CODECS:
+                limit = 2 * self.bytes + _MORE_BYTES if _packs(self.filters[:number]) else self.bytes
+                data = bytes(_CODECS[code](data, limit))
             elif code in _SIZES:
-                packed = any(c != h5py.h5z.FILTER_SHUFFLE for c, *_ in self.filters[:number])
-                return None if packed or mixed else _SIZES[code](data, self.bytes)
+                return None if _packs(self.filters[:number]) else _SIZES[code](data)
+            elif code in _BITS and not number:
+                needed = _needed(code, data, values, self.samples, self.bytes // self.samples)
+                return self.bytes if len(data) >= needed else len(data)
             else:
                 return None
         return len(data)
+
+
+def _needed(code: int, data: bytes, values: Sequence[int], samples: int, size: int) -> int:
+    """The bytes that a filter that packs bits needs of so many samples of `size` bytes (H5Znbit; H5Zscaleoffset)."""
+    if code == h5py.h5z.FILTER_SCALEOFFSET:
+        return HEAD_BYTES + -(-samples * int.from_bytes(data[:4], "little") // 8)
+    if len(values) <= _NBIT_PRECISION or values[_NBIT_CLASS] != _NBIT_NUMBERS:
+        return 0
+    return -(-samples * (8 * size if values[_NBIT_AS_IT_IS] else values[_NBIT_PRECISION]) // 8)
+
+
+def _packs(filters: Sequence[tuple[int, Any, Any, Any]]) -> bool:
+    """Whether these change how many bytes there are."""
+    return any(code != h5py.h5z.FILTER_SHUFFLE for code, *_ in filters)
 
 
 def _unshuffled(data: bytes, size: int = 1) -> bytes:

@@ -1024,6 +1024,37 @@ def test_a_chunk_of_too_few_samples_shows_no_memory(name: str, samples: int, tmp
                 reader.read(0, ((3, 4), (0, 100)))
 
 
+FILTERS_BEFORE_DEFLATE = {
+    "deflate": lambda p: p.set_deflate(1),
+    "checksum": lambda p: p.set_fletcher32(),
+    "scaled": lambda p: p.set_scaleoffset(h5py.h5z.SO_INT, 0),
+    "n-bit": lambda p: p.set_filter(h5py.h5z.FILTER_NBIT, 0, ()),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS_BEFORE_DEFLATE)
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_short_chunk_behind_two_filters_shows_no_memory(name: str, bits: int, tmp_path: Path) -> None:
+    values = np.arange(2048, dtype="<u2").reshape(32, 64)
+    kind = h5py.h5t.STD_U16LE.copy()
+    kind.set_precision(bits)
+    with h5(tmp_path) as file:
+        made = {}
+        for rows in (8, 32):
+            properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            properties.set_chunk((rows, 64))
+            FILTERS_BEFORE_DEFLATE[name](properties)
+            properties.set_deflate(1)
+            space = h5py.h5s.create_simple((rows, 64))
+            made[rows] = h5py.h5d.create(file.id, f"d{rows}".encode(), kind, space, properties)
+            made[rows].write(h5py.h5s.ALL, h5py.h5s.ALL, values[:rows])
+    compare(outcome(tmp_path, Quirk(hdf4, "HDF5")), {"/d32": values})
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        mask, short = file["d8"].id.read_direct_chunk((0, 0))
+        file["d32"].id.write_direct_chunk((0, 0), short, mask)
+    assert outcome(tmp_path, Quirk(hdf4, "HDF5")) == "truncated-input"
+
+
 def test_nothing_is_asked_of_chunks_where_none_was_written(tmp_path: Path) -> None:
     """HDF5 gives no size, h5py reserves whatever stood there: often more than a sealed child may have."""
     with h5(tmp_path) as file:
