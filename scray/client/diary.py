@@ -8,23 +8,28 @@ import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from scray.errors import Conflict
+from scray.errors import BadParameter, Conflict
 
 
 class Diary:
     """The facts about one dataset that is being sent. A context manager; one process at a time may hold it.
 
     Promise: what was noted is known to the next process that opens the file; a line that a crash cut short is ignored.
+    Raises BadParameter where the file cannot be written.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = self._open()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._open()
+        except OSError as error:
+            raise _not_kept(path, error) from error
         if fresh:
             self._file.truncate(0)
         self._facts: dict[str, dict[str, Any]] = {}
@@ -40,7 +45,8 @@ class Diary:
     ) -> None:
         if kind is None:
             self._path.unlink(missing_ok=True)
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been told
+            self._file.close()
 
     def of(self, name: str) -> Mapping[str, Any]:
         """All that is known of a file; of the dataset under the empty name."""
@@ -49,8 +55,11 @@ class Diary:
     def note(self, name: str, **values: Any) -> None:
         """Add to what is known; None takes a fact back."""
         self._facts.setdefault(name, {}).update(values)
-        self._file.write(json.dumps({"name": name, **values}) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps({"name": name, **values}) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise _not_kept(self._path, error) from error
 
     def _open(self) -> TextIO:
         """Ours alone, and still the file of that name: the one who had it before may just have removed it."""
@@ -75,6 +84,13 @@ class Diary:
                 continue
         if self._file.tell() and not _ends_a_line(self._path):
             self._file.write("\n")
+
+
+def _not_kept(path: Path, error: OSError) -> BadParameter:
+    return BadParameter(
+        f"What has to be known to go on after a crash cannot be kept in {path.parent}: {error.strerror}. "
+        "Set XDG_STATE_HOME to a folder that can be written."
+    )
 
 
 def _ends_a_line(path: Path) -> bool:

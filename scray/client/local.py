@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,9 +33,16 @@ class LocalFile:
         """What tells that the file is still the same."""
         return [self.size_bytes, self.changed_ns]
 
+    def open(self) -> FileIO:
+        """The file, to be read. Raises SourceChanged when it is gone."""
+        try:
+            return self.path.open("rb", buffering=0)
+        except FileNotFoundError as error:
+            raise SourceChanged(f"{self.path} is gone: it was moved or removed while it was being sent.") from error
+
     def pieces(self, span: Span) -> Iterator[bytes]:
-        """Some of its bytes. Raises SourceChanged when it has become shorter."""
-        with self.path.open("rb", buffering=0) as file:
+        """Some of its bytes. Raises SourceChanged when it is gone or has become shorter."""
+        with self.open() as file:
             file.seek(span.start)
             left = span.size
             while left:

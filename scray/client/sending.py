@@ -118,7 +118,7 @@ class Sending:
 
         async with self._lines:
             try:
-                with file.path.open("rb", buffering=0) as content:
+                with file.open() as content:
                     part = (file.path.name, Watched(content, count), "application/octet-stream")
                     return await self._wire.ask(
                         "POST", "/api/upload/upload", data=texts(fields), files={"file": part}, headers=self._key(file)

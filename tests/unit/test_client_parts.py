@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,22 @@ from scray.client.diary import Diary, diary_path
 from scray.client.local import find_files
 from scray.client.progress import Meter, Progress
 from scray.client.wire import Patience
-from scray.errors import Conflict, EmptyInput, InvalidField, SourceChanged, Unreachable
+from scray.errors import BadParameter, Conflict, EmptyInput, InvalidField, SourceChanged, Unreachable
 from scray.spans import Span
+
+NO_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+from scray.client.diary import Diary
+from scray.errors import ScrayError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+try:
+    with Diary(Path(sys.argv[1])) as diary:
+        diary.note("x", session="s" * 1000)
+except ScrayError as error:
+    print(error.code)
+"""
 
 
 def make(folder: Path, *names: str) -> None:
@@ -73,6 +89,25 @@ def test_a_diary_that_a_crash_cut_short_says_nothing_wrong(tmp_path_factory: pyt
             Diary(path)
         assert path.read_text().count("j2") == 1
     assert not path.exists()
+
+
+def test_a_diary_that_cannot_be_kept_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BadParameter, match="XDG_STATE_HOME"):
+        Diary(tmp_path / "file" / "x.jsonl")
+    full = subprocess.run(
+        [sys.executable, "-c", NO_ROOM, tmp_path / "x.jsonl"], capture_output=True, text=True, check=False
+    )
+    assert full.stdout.strip() == "bad-parameter", full.stderr
+    assert full.stderr == ""
+
+
+def test_a_file_that_is_gone_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"pixels")
+    [file] = find_files(tmp_path / "a.tif")
+    (tmp_path / "a.tif").unlink()
+    with pytest.raises(SourceChanged, match="is gone"):
+        list(file.pieces(Span(0, 6)))
 
 
 def test_another_upload_has_another_diary(tmp_path: Path) -> None:
