@@ -178,8 +178,9 @@ class Pages:
         options = page.tags.get(292)
         reverse = self.keyframe.fillorder == 2
         compression, flags = int(self.keyframe.compression), int(options.value) if options else 0
-        if not proven(pixels.reshape(-1, self.shaped[3]), data, compression, flags, reverse=reverse):
-            raise BadInput(f"Strip {index} of {self.name} is damaged or oddly coded: its fax codes are not its pixels.")
+        if not proven(pixels.reshape(-1, self.segment[3]), data, compression, flags, reverse=reverse):
+            what = f"Strip or tile {index} of {self.name}"
+            raise BadInput(f"{what} is damaged or oddly coded: its fax codes are not its pixels.")
         return pixels.astype(np.bool_)
 
     def _tables(self, page: Any) -> dict[str, Any]:

@@ -539,6 +539,21 @@ def test_fax_codes_are_read_exactly(tmp_path: Path, how: str, shape: tuple[int, 
     assert np.array_equal(read_all(tiff, tmp_path, volume).reshape(shape), array)
 
 
+@pytest.mark.parametrize("how", ["group4", "group3"])
+def test_fax_codes_in_tiles_are_read_exactly(tmp_path: Path, how: str) -> None:
+    array = np.pad(blocks(20, 50), ((0, 12), (0, 14)))
+    pieces, tags = [], tiffs.grey(50, 20) | {322: ("I", 32), 323: ("I", 16), 278: ("I", None)}
+    for y, x in np.ndindex(2, 2):
+        fax(tmp_path / "a.tif", array[16 * y : 16 * y + 16, 32 * x : 32 * x + 32], how)
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            page = file.pages.first
+            pieces.append((tmp_path / "a.tif").read_bytes()[page.dataoffsets[0] :][: page.databytecounts[0]])
+            tags |= {code: ("H", int(page.tags[code].value)) for code in (258, 259, 262)}
+    (tmp_path / "a.tif").write_bytes(tiffs.tiff(tiffs.Page(tags, pieces)))
+    found = read_all(tiff, tmp_path, probe_one(tmp_path, "a.tif"))
+    assert np.array_equal(found.reshape(20, 50), array[:20, :50])
+
+
 def test_what_follows_the_end_of_a_page_of_group_4_is_no_code(tmp_path: Path) -> None:
     """Scanners pad their strips with more than zeros; without the end of the page it is damage."""
     array = blocks(16, 61)
