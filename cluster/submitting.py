@@ -5,6 +5,7 @@ The job's id is made from the code, so that of two who submit the same code at a
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def submit(address: str) -> Submitted:
     What the working folder holds is sent, except what `.rayignore` names. Returns when the driver runs. Raises
     BadParameter, Unreachable, SubmitFailed.
     """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # which files it sends and which not is a page of its own
     try:
         client = JobSubmissionClient(address)
     except ValueError as error:
