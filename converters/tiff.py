@@ -18,7 +18,7 @@ from converters.joined import JoinedReader, join
 from converters.jsonsafe import json_safe
 from converters.kept import keep, open_stack
 from converters.samples import Part, parts, take
-from converters.tiffpages import JPEG_CODES
+from converters.tiffpages import decoded_as_rgb
 from converters.tiffseries import SENSOR_COLOURS, TiffStack, master
 from converters.volume import Array, Box, Reader, Role, Source, Volume, gathered, roles_for
 from scray.errors import BadParameter, EmptyInput, MixedInput
@@ -36,7 +36,6 @@ _MEANINGS = {
     9: "ICC Lab",
     10: "ITU Lab",
 } | SENSOR_COLOURS
-_YCBCR = 6  # which decoders of JPEG make RGB
 _LAYOUT_TAGS = frozenset({273, 279, 288, 289, 324, 325, 330, 347, 50839, 50838, 33628, 33629, 65426})
 
 
@@ -154,7 +153,7 @@ def _volume(stack: TiffStack, part: Part) -> Volume:
 def _attributes(stack: TiffStack) -> dict[str, Any]:
     """What a viewer has to know of the numbers: what they stand for, and which of them stands for nothing."""
     page = stack.keyframe
-    told = 262 in page.tags and not (page.photometric == _YCBCR and page.compression in JPEG_CODES)
+    told = 262 in page.tags and not decoded_as_rgb(page)
     meaning = _MEANINGS.get(int(page.photometric or 0)) if told else None
     said: dict[str, Any] = {"samples": meaning, "fill_value": stack.nodata}
     return {name: value for name, value in said.items() if value is not None}

@@ -10,10 +10,12 @@ import math
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import tifffile
+from imagecodecs import jpeg_decode
 from numpy.typing import NDArray
 
 from converters.fax import FAX, proven
@@ -32,6 +34,7 @@ _PREDICTED = frozenset({5, 8, 32946, 34925, 50000})  # compressions whose Predic
 _UNSIZED = frozenset({1, 32773, *_PREDICTED})  # compressions whose data do not say how many columns they hold
 _SONY_RAW = 28672
 OLD_JPEG = 6
+_YCBCR = 6
 JPEG_CODES = frozenset({OLD_JPEG, 7, 34892, 33007})
 _UNKNOWN = re.compile("not supported|is not a known|^COMPRESSION|Bogus JPEG color")  # what is said of what nobody reads
 _GDAL_TAGS = (42112, 42113, 33550, 34735)
@@ -171,7 +174,16 @@ class Pages:
             return _unmoved(data, decode, what)
         if self.keyframe.compression not in JPEG_CODES or self.keyframe.jpegheader:
             return decode(data)
-        return decode_whole(data, parse_jpeg(data, what, page.jpegtables or b""), decode, what)
+        found = parse_jpeg(data, what, page.jpegtables or b"")
+        plane = partial(self._plane, page.jpegtables)
+        return decode_whole(data, found, plane if self.keyframe.planarconfig == 2 else decode, what)
+
+    def _plane(self, tables: bytes | None, stream: bytes) -> Array:
+        """One plane of several is grey, whatever they are together."""
+        plane = jpeg_decode(stream, tables=tables, bitspersample=int(self.keyframe.bitspersample))
+        if plane.ndim != 2:
+            raise BadInput(f"{self.name} has planes of one sample a pixel, and JPEG data of several.")
+        return plane[np.newaxis, ..., np.newaxis]
 
     def _fax(self, page: Any, data: bytes, index: int) -> Array:
         pixels = np.asarray(page.decode(data, index)[0])
@@ -234,6 +246,11 @@ def _check_readable(page: Any, name: str) -> None:
         raise Unsupported(f"{said}: readers disagree about it. Save it as RGB and upload it again.")
     if _SONY_RAW in page.tags and coding in JPEG_CODES:
         raise Unsupported(f"{name} is a raw photo of Sony, whose samples lie in an order of their own.")
+
+
+def decoded_as_rgb(page: Any) -> bool:
+    """Whether the decoder makes RGB of the brightness and colours that the page says it has."""
+    return bool(page.photometric == _YCBCR and page.compression in JPEG_CODES and page.planarconfig == 1)
 
 
 def _decodable(coding: int) -> bool:

@@ -12,12 +12,12 @@ from converters.exif import exif_record, icc_record, orientation_of, read_exif_f
 from converters.faults import reading
 from converters.picture import Picture
 from converters.tiffchain import ORIENTATION
+from converters.tiffpages import decoded_as_rgb
 from converters.tiffseries import SENSOR_COLOURS, TiffStack
 from converters.volume import Array, Box, Volume
 from scray.errors import BadInput, MixedInput, Unsupported
 
-_PALETTE, _SEPARATED, _YCBCR, _WHITE = 3, 5, 6, 0
-_JPEG = (6, 7, 34892)
+_PALETTE, _SEPARATED, _WHITE = 3, 5, 0
 _COLOURS = {
     0: "grey, zero is white",
     1: "grey",
@@ -77,8 +77,8 @@ class TiffPicture(Picture):
             self._expand(page)
 
     def _colour(self, page: Any) -> str:
-        if self.photometric == _YCBCR and int(page.compression) in _JPEG:
-            return "RGB"  # the decoder of JPEG makes it so
+        if decoded_as_rgb(page):
+            return "RGB"
         return _COLOURS.get(self.photometric, f"photometric {self.photometric}")
 
     def _expand(self, page: Any) -> None:

@@ -174,6 +174,17 @@ def test_tiff_of_any_layout_is_exact(tmp_path: Path, layout: int, dtype: str, sa
     assert np.array_equal(pixels(tmp_path, "a.tif"), array)
 
 
+@pytest.mark.parametrize(("photometric", "colour"), [("rgb", "RGB"), ("ycbcr", "YCbCr")])
+def test_jpeg_planes_that_do_not_say_what_they_are_are_grey_each(tmp_path: Path, photometric: str, colour: str) -> None:
+    """As GDAL writes them; together they are what the tag says, as nobody has made RGB of them."""
+    planes = [imagecodecs.jpeg_encode(np.full((16, 24), 40 * i, "u1"), 95) for i in range(3)]
+    bare = [plane[:2] + plane[4 + int.from_bytes(plane[4:6], "big") :] for plane in planes]  # without "JFIF"
+    how: dict[str, Any] = {"compression": "jpeg", "planarconfig": "separate", "photometric": photometric}
+    tifffile.imwrite(tmp_path / "a.tif", iter(bare), shape=(3, 16, 24), dtype="u1", rowsperstrip=16, **how)
+    assert np.array_equal(pixels(tmp_path, "a.tif"), np.broadcast_to(np.array([0, 40, 80], "u1"), (16, 24, 3)))
+    assert probe(tmp_path, "a.tif").volumes[0].attributes["colour"] == colour
+
+
 @pytest.mark.parametrize("name", ["rgb.tiled.webp.u1.tif", "rgb.separate.tiled.u1.tif"])
 def test_real_tiff_pictures_are_what_tifffile_reads(name: str) -> None:
     seen = tifffile.imread(DATA / name)
