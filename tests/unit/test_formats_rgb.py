@@ -178,7 +178,7 @@ def test_tiff_of_any_layout_is_exact(tmp_path: Path, layout: int, dtype: str, sa
 def test_jpeg_planes_that_do_not_say_what_they_are_are_grey_each(tmp_path: Path, photometric: str, colour: str) -> None:
     """As GDAL writes them; together they are what the tag says, as nobody has made RGB of them."""
     planes = [imagecodecs.jpeg_encode(np.full((16, 24), 40 * i, "u1"), 95) for i in range(3)]
-    bare = [plane[:2] + plane[4 + int.from_bytes(plane[4:6], "big") :] for plane in planes]  # without "JFIF"
+    bare = [bytes(plane[:2] + plane[4 + int.from_bytes(plane[4:6], "big") :]) for plane in planes]  # without "JFIF"
     how: dict[str, Any] = {"compression": "jpeg", "planarconfig": "separate", "photometric": photometric}
     tifffile.imwrite(tmp_path / "a.tif", iter(bare), shape=(3, 16, 24), dtype="u1", rowsperstrip=16, **how)
     assert np.array_equal(pixels(tmp_path, "a.tif"), np.broadcast_to(np.array([0, 40, 80], "u1"), (16, 24, 3)))
