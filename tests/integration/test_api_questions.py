@@ -93,9 +93,9 @@ def test_a_job_that_fails_says_why(api: Api, queue: Queue, user: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["upload_", "job_"])
 def test_the_job_of_a_whole_dataset(api: Api, prefix: str) -> None:
-    reply = api.accepted(b"1234", "x.tif")
-    job = get(api, f"/api/upload/status/{prefix}{reply['dataset_uuid']}")
-    assert (job["job_id"], job["bytes_total"]) == (reply["job_id"], 4)
+    asked = prefix + api.accepted(b"1234", "x.tif")["dataset_uuid"]
+    job = get(api, f"/api/upload/status/{asked}")
+    assert (job["job_id"], job["bytes_total"]) == (asked, 4)
 
 
 @pytest.mark.parametrize(
