@@ -6,6 +6,7 @@ has the name of a dimension without being its coordinate lies under another one,
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -31,6 +32,22 @@ def stored(store: H5Store, name: str, variable: str) -> Node | None:
         except MissingSource:
             continue
     return None
+
+
+def is_hollow(item: h5py.Dataset) -> bool:
+    """Whether samples were never written, and are never filled: the NetCDF library shows what its memory was."""
+    if item.id.get_create_plist().get_fill_time() != h5py.h5d.FILL_TIME_NEVER or item.is_virtual or not item.size:
+        return False
+    if not item.chunks:
+        return not item.id.get_storage_size()
+    chunks = math.prod(-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True))
+    return bool(item.id.get_num_chunks() < chunks)
+
+
+def hollow(tree: Tree) -> frozenset[str]:
+    """The variables of at most one axis whose values would be what memory held."""
+    short = (node for node in tree.datasets if len(node.shape) <= 1)
+    return frozenset(as_listed(node.path) for node in short if is_hollow(node.found.item))
 
 
 def with_unlisted(tree: Tree, listed: list[Variable]) -> list[Variable]:

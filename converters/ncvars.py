@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,15 +188,15 @@ def _of_time(dim: str, axes: dict[str, Variable]) -> bool:
     return (coordinate.is_time or (named and not coordinate.attributes.get("units"))) if coordinate else named
 
 
-def coordinates(every: list[Variable]) -> dict[str, Any]:
-    """The coordinates and other small arrays of one axis, with values and attributes, by path."""
+def coordinates(every: list[Variable], hollow: Collection[str] = ()) -> dict[str, Any]:
+    """The coordinates and other small arrays of one axis, with attributes and, but of the hollow, values, by path."""
     found: dict[str, Any] = {}
     left = MAX_COORDINATES
     for variable in every:
         if len(variable.shape) > 1 or not variable.numeric or variable.dtype.names or not variable.samples:
             continue
         told: dict[str, Any] = {"dimensions": list(variable.dims), "attributes": variable.attributes}
-        if variable.samples <= min(left, MAX_COORDINATE):
+        if variable.samples <= min(left, MAX_COORDINATE) and variable.path not in hollow:
             left -= variable.samples
             told["values"] = _values(variable)
         found[variable.path] = told

@@ -23,7 +23,7 @@ from converters.hdf5 import packed_option, part_options, paths_of, storage_of
 from converters.joined import SERIES, JoinedReader
 from converters.ncfiles import one_source, slim
 from converters.ncreader import NetCDFReader, default_fill, opened
-from converters.ncunlisted import as_listed, by_scales, stored, unreadable, with_unlisted
+from converters.ncunlisted import as_listed, by_scales, hollow, is_hollow, stored, unreadable, with_unlisted
 from converters.ncvars import (
     Variable,
     attributes,
@@ -121,7 +121,7 @@ def _probe_one(root: Path, name: str, wanted: list[str], *, alone: bool = True) 
         for label, grid in _labelled(ordered).items():
             for variable in grid:
                 volumes += _volumes(store if tree else None, name, variable, label, axes)
-        metadata = _metadata(dataset, name, every)
+        metadata = _metadata(dataset, name, every, hollow(tree) if tree else frozenset())
         notes = _left_out(every, chosen, metadata["coordinates"], tree) + _notes(chosen)
         return Source(FORMAT, tuple(volumes), metadata=metadata, notes=notes)
 
@@ -223,20 +223,12 @@ def _as_hdf5(store: H5Store, name: str, variable: Variable) -> Node | None:
         return None
     store.check_samples(node.found)
     item = node.found.item
-    if item.shape != variable.shape:
-        _check_filled(item, f"{name}:{variable.path}")
-        return None
-    if item.dtype.names is None and item.dtype.newbyteorder("<") != variable.dtype.newbyteorder("<"):
-        return None
-    return node
-
-
-def _check_filled(item: Any, what: str) -> None:
-    """Raise where the NetCDF library would leave samples as its memory was: never written, and never to be filled."""
-    if not item.chunks or item.id.get_create_plist().get_fill_time() != h5py.h5d.FILL_TIME_NEVER:
-        return
-    if item.id.get_num_chunks() < math.prod(-(-n // c) for n, c in zip(item.shape, item.chunks, strict=True)):
-        raise BadInput(f"{what} has samples that were never written and no fill value for them.")
+    differs = item.dtype.names is None and item.dtype.newbyteorder("<") != variable.dtype.newbyteorder("<")
+    if item.shape == variable.shape and not differs:
+        return node
+    if is_hollow(item):
+        raise BadInput(f"{name}:{variable.path} has samples that were never written and no fill value for them.")
+    return None
 
 
 def _left_out(
@@ -263,7 +255,7 @@ def _notes(chosen: list[Variable]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _metadata(dataset: Any, name: str, every: list[Variable]) -> dict[str, Any]:
+def _metadata(dataset: Any, name: str, every: list[Variable], unwritten: frozenset[str]) -> dict[str, Any]:
     dims = {dim: length for v in every for dim, length in zip(v.dims, v.shape, strict=True)}
     return {
         "file": name,
@@ -274,7 +266,7 @@ def _metadata(dataset: Any, name: str, every: list[Variable]) -> dict[str, Any]:
         "variables": {
             v.path: {"dimensions": list(v.dims), "dtype": str(v.dtype), **v.attributes} for v in every[:2000]
         },
-        "coordinates": coordinates(every),
+        "coordinates": coordinates(every, unwritten),
     }
 
 

@@ -683,6 +683,20 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert "time" not in note
 
 
+def test_values_that_were_never_written_are_not_what_lies_in_memory(tmp_path: Path) -> None:
+    with nc(tmp_path, y=4, x=500, time=None) as file:
+        put(file, "v", ("y", "x"), pattern((4, 500), "<f4"))
+        for name, dims in (("x", ("x",)), ("level", ()), ("w", ("time",))):
+            file.createVariable(name, "i4", dims, fill_value=False)
+        put(file, "time", ("time",), np.arange(3.0))
+        file.createVariable("half", "i4", ("time",), fill_value=False, chunksizes=(1,))[1] = 5
+    source = probe(tmp_path)
+    told = source.metadata["coordinates"]
+    assert {path for path, variable in told.items() if "values" in variable} == {"time", "w"}, "behind its end is fill"
+    assert {"x", "level", "half"} < set(told)
+    assert "half (3,) (int32)" in source.notes[0]
+
+
 def test_the_fill_value_of_unsigned_bytes_is_found_as_it_is_stored(tmp_path: Path) -> None:
     """Written by those who think of 255, into a type that has it as -1."""
     values = plane("i1")
